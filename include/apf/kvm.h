@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The binding: engine and memory on KVM. The embedding VMM owns the VM, its
+ * vCPUs, their threads and its devices and stays in charge; it hands in
+ * descriptors, the kvm_run pages and the layout of RAM, and calls apf_kvm_run
+ * where it called ioctl(KVM_RUN).
+ */
+#ifndef APF_KVM_H
+#define APF_KVM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <apf/engine.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+struct apf_kvm;
+struct apf_kvm_vcpu;
+struct apf_mem;
+struct apf_mem_done;
+struct kvm_run;
+struct kvm_cpuid2;
+
+enum apf_delivery {
+	APF_DELIVERY_SYNC,	/* no NP; controls of a restored guest are still answered */
+	APF_DELIVERY_KERNEL,	/* KVM's own APF; this library only resolves its page faults */
+	APF_DELIVERY_USER,	/* libapf's */
+};
+
+enum apf_halt {
+	APF_HALT_AUTO,		/* C4 (a) by KVM_SET_MP_STATE: interrupts are served */
+	APF_HALT_WAIT,		/* wait outside the guest instead (emulated SVM with several vCPUs) */
+};
+
+/* One KVM memory slot of guest RAM. Multiples of 4096. */
+struct apf_kvm_slot {
+	uint64_t gpa;		/* guest-physical address */
+	uint64_t size;
+	uint64_t offset;	/* in the memfd */
+};
+
+struct apf_kvm_config {
+	int kvm_fd, vm_fd;		/* borrowed */
+	struct apf_mem *mem;		/* borrowed; its done callback must be apf_kvm_pages_done */
+	const struct apf_kvm_slot *slots;	/* copied; at most 8 */
+	unsigned int nr_slots;
+	enum apf_delivery delivery;
+	enum apf_halt halt;
+	struct apf_policy policy;
+	uint32_t max_vcpus;		/* 1..4096 */
+	uint32_t max_outstanding;	/* per vCPU; 0 = 1024 */
+	int kick_signal;		/* 0 = SIGUSR1; blocked in vCPU threads by this library */
+	bool x2apic_ids;		/* KVM_CAP_X2APIC_API is on: ids from 255 up */
+};
+
+/*
+ * Set up the VM: probes and enables the capabilities, installs the MSR filter.
+ * After KVM_CREATE_IRQCHIP, before the first vCPU runs. Memory slots are the
+ * VMM's to register, with addresses in view A. 0; -EOPNOTSUPP: the host lacks
+ * something (apf_error says what); -EINVAL, -ENOMEM.
+ */
+int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out);
+void apf_kvm_destroy(struct apf_kvm *k);	/* after all vCPU threads have ended, mem still alive */
+
+/*
+ * The memory's done callback; ctx must be a `struct apf_kvm **` that holds NULL or
+ * the VM (memory is created first).
+ */
+void apf_kvm_pages_done(void *ctx, const struct apf_mem_done *d, unsigned int n);
+
+/*
+ * Edit a CPUID table before KVM_SET_CPUID2: announces what the delivery mode
+ * offers (N5: bits 4 and 14, never 10; sync: neither).
+ */
+void apf_kvm_cpuid(const struct apf_kvm *k, struct kvm_cpuid2 *cpuid);
+
+/* Bind a vCPU after KVM_CREATE_VCPU and KVM_SET_CPUID2; borrowed fd and run page. */
+int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run,
+		     struct apf_kvm_vcpu **out);
+
+/*
+ * Call once in the vCPU's thread before the first run: blocks SIGBUS and the kick
+ * signal and lets them in only inside KVM_RUN. Makes the pages resident that KVM
+ * itself writes (kvmclock, steal time, PV EOI, the area; waits for them).
+ */
+int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v);
+
+/*
+ * Run until the VMM has something to do. vCPU's thread. Returns
+ *   0          an exit that is the VMM's: look at run->exit_reason
+ *   -EINTR     apf_kvm_kick was called (pending I/O is completed: state can be saved)
+ *   -EIO       the guest needs a page that is lost for good; *gpa of apf_kvm_lost
+ *   -EHWPOISON a real memory error of the host, same
+ *   other      what KVM_RUN said
+ */
+int apf_kvm_run(struct apf_kvm_vcpu *v);
+
+/* Make apf_kvm_run return -EINTR soon (once per kick or burst of kicks). Any thread. */
+void apf_kvm_kick(struct apf_kvm_vcpu *v);
+
+/* Guest-physical address of the page that -EIO or -EHWPOISON is about. */
+uint64_t apf_kvm_lost(const struct apf_kvm_vcpu *v);
+
+/*
+ * While all vCPUs are out of apf_kvm_run: hold deliveries back (true) so that
+ * guest memory stands still for a snapshot, and let them go again.
+ */
+void apf_kvm_freeze(struct apf_kvm *k, bool frozen);
+
+/*
+ * Save this vCPU's APF state; vCPU out of apf_kvm_run, frozen. Returns bytes
+ * needed; nothing is written if that is more than size. In kernel mode the
+ * control registers are read from KVM and the outstanding set is absent.
+ * *mp_state: in: what KVM_GET_MP_STATE said; out: what a snapshot must store (C16).
+ */
+size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_t *mp_state);
+
+/*
+ * Load it, as the last step of restoring a vCPU (after LAPIC, MSRs, registers,
+ * events, mp_state); MSRs APF_MSR_* must not be given to KVM by the VMM. Asks for
+ * the outstanding pages again, or sends one wake-all where the set is not in the
+ * bytes or the delivery mode differs (C12). 0, -EINVAL + apf_error.
+ */
+int apf_kvm_vcpu_load(struct apf_kvm_vcpu *v, const void *buf, size_t size,
+		      enum apf_delivery saved_as);
+
+/* Drop all APF state of the vCPU: the VMM resets it (C10). vCPU's thread or stopped. */
+void apf_kvm_vcpu_reset(struct apf_kvm_vcpu *v);
+
+/* Is this MSR the library's, so that the VMM must keep it out of KVM_SET_MSRS? */
+bool apf_kvm_owns_msr(uint32_t index);
+
+struct apf_kvm_stats {
+	struct apf_vcpu_stats engine;	/* summed over vCPUs; max_outstanding: most at once in the VM */
+	uint64_t traps;			/* SIGBUS taken */
+	uint64_t raced;			/* the page was here by the time we looked */
+	uint64_t emulated;		/* accesses of KVM's emulator to missing pages, completed */
+	uint64_t kicks;
+	uint64_t msi_blocked;		/* N6 */
+};
+void apf_kvm_stats(const struct apf_kvm *k, struct apf_kvm_stats *s);
+void apf_kvm_vcpu_stats(const struct apf_kvm_vcpu *v, struct apf_vcpu_stats *s);
+
+/* What this host's KVM offers, for `apf doctor`. 0 or negative errno. */
+struct apf_kvm_probe {
+	bool irqchip, user_msr, msr_filter, exception_payload, sync_regs, signal_msi, async_pf_int;
+	bool mce, guest_mode_flag;
+};
+int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

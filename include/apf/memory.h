@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest RAM: one memfd in three views, a map of what is resident, the trap that
+ * makes a touch of a missing page visible, and the pager that gets pages.
+ *
+ * View A is for KVM's memory slots only. View B is the VMM's and its devices':
+ * an access to a missing page there blocks until it has come. View C is the
+ * pager's own.
+ *
+ * One thread, the pager, does all fetches: an io_uring reads pages straight into
+ * the memfd's page cache; no thread waits for a page (V3). vCPU threads only
+ * read the residency map and push requests into a lock-free queue. This room
+ * knows nothing of vCPUs or guest-physical addresses: pages are numbered by
+ * their offset in the memfd.
+ */
+#ifndef APF_MEMORY_H
+#define APF_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+struct apf_mem;
+struct apf_store;
+
+enum apf_trap {
+	APF_TRAP_NONE,		/* everything is resident: a VM that boots */
+	APF_TRAP_BLOCK,		/* a touch of a missing page in A blocks (modes sync and kernel) */
+	APF_TRAP_POISON,	/* a touch raises SIGBUS in the vCPU thread (mode user) */
+};
+
+struct apf_mem_done {
+	uint64_t page;
+	int res;		/* 0, or negative errno: lost for good */
+};
+
+struct apf_mem_config {
+	uint64_t size;			/* bytes, multiple of 4096 */
+	enum apf_trap trap;
+	struct apf_store *store;	/* taken over, closed by destroy; NULL with APF_TRAP_NONE */
+	uint32_t max_fetches;		/* reads in flight at once; 0 = 4096 */
+	uint32_t batch_pages;		/* contiguous demand read together, at most; 0 = 16 */
+	uint32_t retries;		/* after the first try of a page; 0 = 8 */
+	uint64_t retry_ns;		/* first back-off, doubled each time; 0 = 10 ms */
+	/*
+	 * Pages have come or are lost; called on the pager's thread in batches, after
+	 * they are visible in A (C15). Must not block. May be NULL.
+	 */
+	void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n);
+	void *ctx;
+};
+
+/*
+ * Create RAM and start the pager. Time and memory do not grow with size (the trap
+ * is armed lazily, 2 MiB at a time, on first touch and in idle moments).
+ * 0; -EOPNOTSUPP/-EPERM: the kernel lacks userfaultfd or POISON (see apf_error);
+ * -ENOMEM, -EINVAL.
+ */
+int apf_mem_create(const struct apf_mem_config *cfg, struct apf_mem **out);
+
+/* Stop the pager and free everything. Nobody may run on A or touch B any more. */
+void apf_mem_destroy(struct apf_mem *m);
+
+uint64_t apf_mem_size(const struct apf_mem *m);
+void *apf_mem_view_a(const struct apf_mem *m);
+void *apf_mem_view_b(const struct apf_mem *m);
+int apf_mem_fd(const struct apf_mem *m);
+
+/* Start of the page in A that contains addr, as page number; UINT64_MAX: not in A. Any thread. */
+uint64_t apf_mem_page_of(const struct apf_mem *m, const void *addr);
+
+/* Is the page here? Lock-free, any thread. */
+bool apf_mem_resident(const struct apf_mem *m, uint64_t page);
+
+/*
+ * Ask for a page. Lock-free, any thread, never blocks, allocates nothing (C2: it
+ * is fetched once, however many ask). 1: it is here already; 0: it is on its
+ * way, done will be called; -EAGAIN: queue full, try again; -EIO: lost for good;
+ * -ERANGE: no such page.
+ */
+int apf_mem_want(struct apf_mem *m, uint64_t page);
+
+/*
+ * Make sure [page, page + n) is resident, waiting for it. Any thread but the
+ * pager's, no lock held. 0, -EIO: lost, -ERANGE.
+ */
+int apf_mem_need(struct apf_mem *m, uint64_t page, uint64_t n);
+
+/*
+ * Read or write resident RAM through view C, without side effects (C9). 0;
+ * -EFAULT: a page of it is not resident (nothing is done); -ERANGE. Any thread.
+ * Accesses of 4 aligned bytes are atomic, with release/acquire order.
+ */
+int apf_mem_read(const struct apf_mem *m, uint64_t offset, void *buf, size_t len);
+int apf_mem_write(struct apf_mem *m, uint64_t offset, const void *buf, size_t len);
+
+/* Call fn(arg) on the pager's thread, ns from now (0: next turn). Any thread. 0 or -EAGAIN. */
+int apf_mem_after(struct apf_mem *m, uint64_t ns, void (*fn)(void *arg), void *arg);
+
+/*
+ * Write all of RAM to fd (page n at n * 4096, zero pages left as holes). Pages
+ * that are not here are copied from the store without making them resident.
+ * Nobody may write RAM meanwhile. progress(arg, done_bytes) may be NULL. Any
+ * thread but the pager's. 0 or negative errno + apf_error.
+ */
+int apf_mem_save(struct apf_mem *m, int fd, void (*progress)(void *arg, uint64_t done), void *arg);
+
+struct apf_mem_stats {
+	uint64_t fetched;	/* pages that came from the store */
+	uint64_t zero;		/* of these: known to be zero, nothing read */
+	uint64_t reads;		/* requests to the store */
+	uint64_t retries, failed;
+	uint64_t blocked;	/* userfaultfd events: accesses that blocked (B, or unarmed A) */
+	uint64_t armed;		/* 2 MiB chunks armed */
+	uint32_t in_flight;	/* pages on their way */
+	uint32_t max_in_flight;
+};
+void apf_mem_stats(const struct apf_mem *m, struct apf_mem_stats *s);
+
+/* Text of why the last page was lost: which page, which store, which error; "" if none. */
+const char *apf_mem_lost_text(const struct apf_mem *m);
+
+/* What this kernel offers, for `apf doctor`: 0 or negative errno + apf_error. */
+struct apf_mem_probe {
+	bool userfaultfd;	/* may be created, kernel-mode faults included */
+	bool minor_shmem;
+	bool poison;
+	bool io_uring;
+};
+int apf_mem_probe(struct apf_mem_probe *p);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif
