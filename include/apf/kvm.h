@@ -65,7 +65,11 @@ struct apf_kvm_config {
  * something (apf_error says what); -EINVAL, -ENOMEM.
  */
 int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out);
-void apf_kvm_destroy(struct apf_kvm *k);	/* after all vCPU threads have ended, mem still alive */
+/*
+ * After all vCPU threads have ended and after apf_mem_destroy (which ends the
+ * pager's callbacks into the binding).
+ */
+void apf_kvm_destroy(struct apf_kvm *k);
 
 /*
  * The memory's done callback; ctx must be a `struct apf_kvm **` that holds NULL or
@@ -86,7 +90,7 @@ int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run
 /*
  * Call once in the vCPU's thread before the first run: blocks SIGBUS and the kick
  * signal and lets them in only inside KVM_RUN. Makes the pages resident that KVM
- * itself writes (kvmclock, steal time, PV EOI, the area; waits for them).
+ * or the engine needs at once (the area, PDPTEs of a PAE guest); waits for them.
  */
 int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v);
 
@@ -131,6 +135,14 @@ int apf_kvm_vcpu_load(struct apf_kvm_vcpu *v, const void *buf, size_t size,
 
 /* Drop all APF state of the vCPU: the VMM resets it (C10). vCPU's thread or stopped. */
 void apf_kvm_vcpu_reset(struct apf_kvm_vcpu *v);
+
+/*
+ * Make the pages resident that KVM will write or read because of these MSRs
+ * (kvmclock, wall clock, steal time, PV EOI): call before KVM_SET_MSRS when a
+ * vCPU is restored. Waits. 0 or -EIO + apf_error: lost for good.
+ */
+struct kvm_msrs;
+int apf_kvm_need_msrs(struct apf_kvm *k, const struct kvm_msrs *msrs);
 
 /* Is this MSR the library's, so that the VMM must keep it out of KVM_SET_MSRS? */
 bool apf_kvm_owns_msr(uint32_t index);
