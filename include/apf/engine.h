@@ -205,6 +205,9 @@ struct apf_vcpu_stats {
 };
 void apf_vcpu_stats(const struct apf_vcpu *v, struct apf_vcpu_stats *s);
 
+/* NPs delivered whose page has not come: the first field a VMM watches. */
+uint32_t apf_vcpu_outstanding(const struct apf_vcpu *v);
+
 /* Is the guest's APF enabled in the sense of its ABI? And where is its area? */
 bool apf_vcpu_enabled(const struct apf_vcpu *v);
 uint64_t apf_vcpu_area(const struct apf_vcpu *v);

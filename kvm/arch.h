@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* What each architecture supplies to the binding; one folder-less file set each (x86_*.c). */
+#ifndef KVM_ARCH_H
+#define KVM_ARCH_H
+
+#include "binding.h"
+
+/* Probe and enable what the VM needs, install filters. 0 or -EOPNOTSUPP + apf_error. */
+int arch_vm_init(struct apf_kvm *k);
+
+/* Prepare the vCPU: which registers KVM_RUN copies out. */
+void arch_vcpu_init(struct apf_kvm_vcpu *v);
+
+/* After a trap: the vCPU's state as the engine wants it, and its program counter. */
+int arch_fault(struct apf_kvm_vcpu *v, struct apf_fault *f, uint64_t *pc);
+
+/* Make the NP exception pending with this token (C13). 0 or negative errno. */
+int arch_inject(struct apf_kvm_vcpu *v, uint32_t token);
+
+/* Current program counter. */
+int arch_pc(struct apf_kvm_vcpu *v, uint64_t *pc);
+
+/* Raise the ready interrupt; contract of apf_engine_ops.raise. Any thread. */
+int arch_raise(struct apf_kvm_vcpu *v, uint8_t vector);
+
+/*
+ * An exit of KVM_RUN: 1 = it was the library's and is dealt with, 0 = the VMM's,
+ * negative errno = tell the VMM.
+ */
+int arch_exit(struct apf_kvm_vcpu *v);
+
+/* Pages that KVM or the engine reads without trapping: make them resident. */
+int arch_pin(struct apf_kvm_vcpu *v);
+
+/* The guest's APF control registers in the kernel's own APF (mode kernel). */
+int arch_kernel_controls_get(struct apf_kvm_vcpu *v);
+int arch_kernel_controls_set(struct apf_kvm_vcpu *v);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside of the binding: its two structs and the seam between what all
+ * architectures share (vm.c, vcpu.c, state.c) and what one needs (arch.h).
+ */
+#ifndef KVM_BINDING_H
+#define KVM_BINDING_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/kvm.h>
+
+#include <apf/engine.h>
+#include <apf/kvm.h>
+#include <apf/memory.h>
+
+#define MAX_SLOTS 8u
+#define NO_PAGE UINT64_MAX
+
+/*
+ * Traps taken in a row on one page that the books call resident, before it is
+ * believed to be a real memory error. A few are normal: the page came between
+ * the trap and our look.
+ */
+#define RACES_BEFORE_ERROR 64u
+
+struct apf_kvm {
+	struct apf_kvm_config cfg;
+	struct apf_kvm_slot slots[MAX_SLOTS];
+	bool sync_regs;			/* KVM_CAP_SYNC_REGS covers registers and events */
+	_Atomic(struct apf_kvm_vcpu *) *vcpus;	/* cfg.max_vcpus, in order of adding */
+	atomic_uint nr_vcpus;
+	atomic_uint outstanding;	/* over all vCPUs, as last seen */
+	atomic_uint max_outstanding;
+};
+
+struct apf_kvm_vcpu {
+	struct apf_kvm *k;
+	uint32_t id;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	atomic_bool attached;		/* thread is valid */
+
+	pthread_mutex_t lock;		/* the engine's; held across no blocking call */
+	struct apf_vcpu *engine;
+	void *engine_mem;
+	uint32_t outstanding;		/* share of k->outstanding; under lock */
+
+	atomic_bool kicked;		/* the VMM wants apf_kvm_run to return */
+	atomic_bool later;		/* the engine has something queued (N6) */
+	bool timer_armed;		/* it looks again; under lock */
+	uint64_t backoff_ns;		/* of that timer; under lock */
+
+	/* The rest belongs to the vCPU's thread. */
+	uint64_t halt_page;		/* halted for this page, or NO_PAGE */
+	uint64_t halt_pc;
+	uint64_t raced_page;
+	unsigned int races;
+	uint64_t lost_gpa;
+	sigset_t signals;		/* SIGBUS and the kick signal */
+	atomic_ulong traps, raced, emulated, kicks, msi_blocked;
+};
+
+static inline uint64_t slot_end(const struct apf_kvm_slot *s)
+{
+	return s->gpa + s->size;
+}
+
+/* vm.c: between guest-physical addresses and RAM pages. NO_PAGE: not RAM. */
+uint64_t gpa_to_page(const struct apf_kvm *k, uint64_t gpa);
+uint64_t page_to_gpa(const struct apf_kvm *k, uint64_t page);
+/* Read or write guest-physical memory without side effects; 0, -EFAULT or -ERANGE. */
+int gpa_read(const struct apf_kvm *k, uint64_t gpa, void *buf, size_t len);
+int gpa_write(const struct apf_kvm *k, uint64_t gpa, const void *buf, size_t len);
+/* Is [gpa, gpa + len) RAM of one slot? */
+bool gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
+/* Make [gpa, gpa + len) resident, waiting; parts that are no RAM are skipped. 0 or -EIO. */
+int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
+
+/* vcpu.c: what to do about APF_OUT_ bits; lock held. */
+void act_on(struct apf_kvm_vcpu *v, unsigned int out);
+/* Ask for a page until the queue takes it: 1 here, 0 on its way, -EIO lost. */
+int want(struct apf_kvm *k, uint64_t page);
+
+#endif

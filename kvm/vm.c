@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The VM's side of the binding: set-up, where RAM lies in guest-physical space,
+ * and what happens when the pager has pages.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <apf/error.h>
+#include <apf/store.h>
+
+#include "arch.h"
+
+uint64_t gpa_to_page(const struct apf_kvm *k, uint64_t gpa)
+{
+	for (unsigned int i = 0; i < k->cfg.nr_slots; i++) {
+		const struct apf_kvm_slot *s = &k->slots[i];
+
+		if (gpa >= s->gpa && gpa < slot_end(s))
+			return (gpa - s->gpa + s->offset) >> APF_PAGE_SHIFT;
+	}
+	return NO_PAGE;
+}
+
+uint64_t page_to_gpa(const struct apf_kvm *k, uint64_t page)
+{
+	uint64_t offset = page << APF_PAGE_SHIFT;
+
+	for (unsigned int i = 0; i < k->cfg.nr_slots; i++) {
+		const struct apf_kvm_slot *s = &k->slots[i];
+
+		if (offset >= s->offset && offset - s->offset < s->size)
+			return offset - s->offset + s->gpa;
+	}
+	return UINT64_MAX;
+}
+
+bool gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
+{
+	for (unsigned int i = 0; i < k->cfg.nr_slots; i++) {
+		const struct apf_kvm_slot *s = &k->slots[i];
+
+		if (gpa >= s->gpa && gpa < slot_end(s))
+			return len <= slot_end(s) - gpa;
+	}
+	return false;
+}
+
+int gpa_read(const struct apf_kvm *k, uint64_t gpa, void *buf, size_t len)
+{
+	if (!gpa_is_ram(k, gpa, len))
+		return -ERANGE;
+	return apf_mem_read(k->cfg.mem, (gpa_to_page(k, gpa) << APF_PAGE_SHIFT) +
+			    gpa % APF_PAGE_SIZE, buf, len);
+}
+
+int gpa_write(const struct apf_kvm *k, uint64_t gpa, const void *buf, size_t len)
+{
+	if (!gpa_is_ram(k, gpa, len))
+		return -ERANGE;
+	return apf_mem_write(k->cfg.mem, (gpa_to_page(k, gpa) << APF_PAGE_SHIFT) +
+			     gpa % APF_PAGE_SIZE, buf, len);
+}
+
+int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
+{
+	uint64_t last = (gpa + len - 1) / APF_PAGE_SIZE;
+
+	for (uint64_t gfn = gpa / APF_PAGE_SIZE; gfn <= last; gfn++) {
+		uint64_t page = gpa_to_page(k, gfn * APF_PAGE_SIZE);
+		int err = page == NO_PAGE ? 0 : apf_mem_need(k->cfg.mem, page, 1);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int check_slots(const struct apf_kvm_config *cfg)
+{
+	uint64_t ram = apf_mem_size(cfg->mem);
+
+	if (!cfg->nr_slots || cfg->nr_slots > MAX_SLOTS)
+		return apf_error_set(-EINVAL, "kvm: %u memory slots; 1 to %u are possible",
+				     cfg->nr_slots, MAX_SLOTS);
+	for (unsigned int i = 0; i < cfg->nr_slots; i++) {
+		const struct apf_kvm_slot *s = &cfg->slots[i];
+
+		if ((s->gpa | s->size | s->offset) % APF_PAGE_SIZE || !s->size ||
+		    s->offset > ram || s->size > ram - s->offset || s->gpa + s->size < s->gpa)
+			return apf_error_set(-EINVAL, "kvm: memory slot %u (gpa 0x%llx, 0x%llx bytes) "
+					     "is not page-aligned or not inside RAM", i,
+					     (unsigned long long)s->gpa, (unsigned long long)s->size);
+	}
+	return 0;
+}
+
+int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out)
+{
+	struct apf_kvm *k;
+	int err = check_slots(cfg);
+
+	if (err)
+		return err;
+	if (!cfg->max_vcpus || cfg->max_vcpus > 4096)
+		return apf_error_set(-EINVAL, "kvm: max_vcpus %u is not in 1..4096", cfg->max_vcpus);
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return -ENOMEM;
+	k->cfg = *cfg;
+	memcpy(k->slots, cfg->slots, cfg->nr_slots * sizeof(*cfg->slots));
+	k->cfg.slots = k->slots;
+	if (!k->cfg.max_outstanding)
+		k->cfg.max_outstanding = 1024;
+	if (!k->cfg.kick_signal)
+		k->cfg.kick_signal = SIGUSR1;
+	k->cfg.policy.never_async |= cfg->delivery != APF_DELIVERY_USER;
+	k->vcpus = calloc(cfg->max_vcpus, sizeof(*k->vcpus));
+	err = k->vcpus ? arch_vm_init(k) : -ENOMEM;
+	if (err) {
+		free(k->vcpus);
+		free(k);
+		return err;
+	}
+	*out = k;
+	return 0;
+}
+
+void apf_kvm_destroy(struct apf_kvm *k)
+{
+	if (!k)
+		return;
+	for (unsigned int i = 0; i < atomic_load(&k->nr_vcpus); i++) {
+		struct apf_kvm_vcpu *v = atomic_load(&k->vcpus[i]);
+
+		pthread_mutex_destroy(&v->lock);
+		free(v->engine_mem);
+		free(v);
+	}
+	free(k->vcpus);
+	free(k);
+}
+
+/*
+ * Every vCPU is told of every page: a vCPU that has nothing to do with it finds
+ * that out by one look into its hash table, under its own lock, taken once per
+ * batch. The alternative, a list of waiters per page, would need its own lock.
+ */
+static void tell(struct apf_kvm_vcpu *v, const struct apf_mem_done *d, unsigned int n)
+{
+	unsigned int out = 0;
+
+	pthread_mutex_lock(&v->lock);
+	for (unsigned int i = 0; i < n; i++)
+		out |= apf_vcpu_page_done(v->engine,
+					  page_to_gpa(v->k, d[i].page) >> APF_PAGE_SHIFT);
+	act_on(v, out);
+	pthread_mutex_unlock(&v->lock);
+}
+
+void apf_kvm_pages_done(void *ctx, const struct apf_mem_done *d, unsigned int n)
+{
+	struct apf_kvm *k = __atomic_load_n((struct apf_kvm **)ctx, __ATOMIC_ACQUIRE);
+
+	for (unsigned int i = 0; k && i < atomic_load(&k->nr_vcpus); i++)
+		tell(atomic_load(&k->vcpus[i]), d, n);
+}
+
+void apf_kvm_freeze(struct apf_kvm *k, bool frozen)
+{
+	for (unsigned int i = 0; i < atomic_load(&k->nr_vcpus); i++) {
+		struct apf_kvm_vcpu *v = atomic_load(&k->vcpus[i]);
+
+		pthread_mutex_lock(&v->lock);
+		apf_vcpu_freeze(v->engine, frozen);
+		if (!frozen)
+			act_on(v, apf_vcpu_poll(v->engine));
+		pthread_mutex_unlock(&v->lock);
+	}
+}
+
+void apf_kvm_vcpu_stats(const struct apf_kvm_vcpu *v, struct apf_vcpu_stats *s)
+{
+	pthread_mutex_t *lock = (pthread_mutex_t *)&v->lock;
+
+	pthread_mutex_lock(lock);
+	apf_vcpu_stats(v->engine, s);
+	pthread_mutex_unlock(lock);
+}
+
+static void add_engine_stats(struct apf_vcpu_stats *sum, const struct apf_vcpu_stats *s)
+{
+	sum->faults += s->faults;
+	sum->np += s->np;
+	sum->ready += s->ready;
+	sum->broadcasts += s->broadcasts;
+	sum->halts += s->halts;
+	sum->waits += s->waits;
+	sum->repeats += s->repeats;
+	sum->full += s->full;
+	sum->outstanding += s->outstanding;
+	sum->queued += s->queued;
+	for (unsigned int i = 0; i < APF_WHY_COUNT; i++)
+		sum->why[i] += s->why[i];
+}
+
+void apf_kvm_stats(const struct apf_kvm *k, struct apf_kvm_stats *s)
+{
+	memset(s, 0, sizeof(*s));
+	for (unsigned int i = 0; i < atomic_load(&k->nr_vcpus); i++) {
+		const struct apf_kvm_vcpu *v = atomic_load(&k->vcpus[i]);
+		struct apf_vcpu_stats e;
+
+		apf_kvm_vcpu_stats(v, &e);
+		add_engine_stats(&s->engine, &e);
+		s->traps += atomic_load(&v->traps);
+		s->raced += atomic_load(&v->raced);
+		s->emulated += atomic_load(&v->emulated);
+		s->kicks += atomic_load(&v->kicks);
+		s->msi_blocked += atomic_load(&v->msi_blocked);
+	}
+	s->engine.max_outstanding = atomic_load(&k->max_outstanding);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the x86 files of the binding. */
+#ifndef KVM_X86_H
+#define KVM_X86_H
+
+#include "binding.h"
+
+/* MSRs that make KVM write guest memory. */
+#define MSR_WALL_CLOCK_OLD	0x11u
+#define MSR_SYSTEM_TIME_OLD	0x12u
+#define MSR_WALL_CLOCK		0x4b564d00u
+#define MSR_SYSTEM_TIME		0x4b564d01u
+#define MSR_STEAL_TIME		0x4b564d03u
+#define MSR_PV_EOI		0x4b564d04u
+#define MSR_EFER_INDEX		0xc0000080u
+
+#define CR0_PG		(1ull << 31)
+#define CR4_PAE		(1ull << 5)
+#define CR4_LA57	(1ull << 12)
+#define EFER_LMA	(1ull << 10)
+
+/* The registers as of the last exit: KVM_RUN's copies, or fetched. 0 or negative errno. */
+int x86_regs(struct apf_kvm_vcpu *v, struct kvm_regs *regs, struct kvm_sregs *sregs);
+
+/*
+ * x86_emul.c: KVM's instruction emulator met a page that is not here. Same
+ * results as arch_exit.
+ */
+int x86_mmio(struct apf_kvm_vcpu *v);
+int x86_emulation_failed(struct apf_kvm_vcpu *v);
+
+#endif

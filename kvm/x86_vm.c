@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86: what a VM needs from KVM. Capabilities, the MSR filter that brings the
+ * guest's control writes to user space, and the CPUID bits that announce APF.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include <abi/apf_abi_x86.h>
+#include <apf/error.h>
+
+#include "arch.h"
+#include "compat.h"
+#include "x86.h"
+
+static bool has(int fd, unsigned int cap)
+{
+	return ioctl(fd, KVM_CHECK_EXTENSION, cap) > 0;
+}
+
+int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p)
+{
+	const int sync = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
+
+	if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		return apf_error_set(-EOPNOTSUPP, "kvm: this is not a KVM of API version %d",
+				     KVM_API_VERSION);
+	*p = (struct apf_kvm_probe){
+		.irqchip = has(kvm_fd, KVM_CAP_IRQCHIP),
+		.user_msr = has(kvm_fd, KVM_CAP_X86_USER_SPACE_MSR),
+		.msr_filter = has(kvm_fd, KVM_CAP_X86_MSR_FILTER),
+		.exception_payload = has(kvm_fd, KVM_CAP_EXCEPTION_PAYLOAD),
+		.sync_regs = (ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & sync) == sync,
+		.signal_msi = has(kvm_fd, KVM_CAP_SIGNAL_MSI),
+		.async_pf_int = has(kvm_fd, KVM_CAP_ASYNC_PF_INT),
+		.mce = has(kvm_fd, KVM_CAP_MCE),
+		.guest_mode_flag = has(kvm_fd, KVM_CAP_X86_GUEST_MODE),
+	};
+	return 0;
+}
+
+static int check_probe(const struct apf_kvm_probe *p)
+{
+	const struct {
+		bool there;
+		const char *name, *why;
+	} need[] = {
+		{ p->irqchip, "KVM_CAP_IRQCHIP", "ready interrupts go to the in-kernel local APIC" },
+		{ p->user_msr, "KVM_CAP_X86_USER_SPACE_MSR", "control writes must reach user space" },
+		{ p->msr_filter, "KVM_CAP_X86_MSR_FILTER", "control writes must reach user space" },
+		{ p->exception_payload, "KVM_CAP_EXCEPTION_PAYLOAD", "a #PF carries its token in CR2" },
+		{ p->signal_msi, "KVM_CAP_SIGNAL_MSI", "ready is an interrupt message" },
+	};
+
+	for (size_t i = 0; i < sizeof(need) / sizeof(*need); i++)
+		if (!need[i].there)
+			return apf_error_set(-EOPNOTSUPP, "kvm: this host lacks %s (%s); "
+					     "use delivery \"sync\" or a newer kernel",
+					     need[i].name, need[i].why);
+	return 0;
+}
+
+static int enable(int vm_fd, uint32_t cap, uint64_t arg, const char *name)
+{
+	struct kvm_enable_cap c = { .cap = cap, .args = { arg } };
+
+	if (ioctl(vm_fd, KVM_ENABLE_CAP, &c) < 0)
+		return apf_error_set(-errno, "kvm: cannot enable %s: %s", name, strerror(errno));
+	return 0;
+}
+
+/* In a bitmap of the filter a 0 bit sends the access to user space. */
+static uint8_t apf_msr_bitmap[1] = { 0xff & ~(1u << 0 | 1u << 4 | 1u << 5) };
+static uint8_t clock_msr_bitmap[1] = { 0xff & ~(1u << 0 | 1u << 1 | 1u << 3 | 1u << 4) };
+static uint8_t old_clock_msr_bitmap[1] = { 0xff & ~(1u << 0 | 1u << 1) };
+static uint8_t efer_bitmap[1] = { 0xff & ~(1u << 0) };
+
+/*
+ * The APF registers exit for reads and writes. With pages missing, so do writes
+ * of the registers that make KVM write guest memory behind the trap's back, and
+ * of EFER: a vCPU that starts again after INIT writes it with paging off, which is
+ * the only sign of an INIT that an in-kernel APIC gives (C10).
+ */
+static int install_filter(struct apf_kvm *k)
+{
+	const uint32_t rw = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
+	struct kvm_msr_filter f = { .flags = KVM_MSR_FILTER_DEFAULT_ALLOW };
+
+	f.ranges[0] = (struct kvm_msr_filter_range){ rw, 6, APF_MSR_EN, apf_msr_bitmap };
+	if (k->cfg.delivery == APF_DELIVERY_USER) {
+		f.ranges[1] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 2, MSR_WALL_CLOCK_OLD,
+							     old_clock_msr_bitmap };
+		f.ranges[2] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 1, MSR_EFER_INDEX,
+							     efer_bitmap };
+		f.ranges[3] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 5, MSR_WALL_CLOCK,
+							     clock_msr_bitmap };
+	}
+	if (ioctl(k->cfg.vm_fd, KVM_X86_SET_MSR_FILTER, &f) < 0)
+		return apf_error_set(-errno, "kvm: KVM_X86_SET_MSR_FILTER: %s", strerror(errno));
+	return 0;
+}
+
+int arch_vm_init(struct apf_kvm *k)
+{
+	struct apf_kvm_probe p;
+	int err = apf_kvm_probe(k->cfg.kvm_fd, &p);
+
+	if (err)
+		return err;
+	k->sync_regs = p.sync_regs;
+	if (k->cfg.delivery == APF_DELIVERY_KERNEL) {
+		if (!p.async_pf_int)
+			return apf_error_set(-EOPNOTSUPP, "kvm: this host's KVM has no asynchronous page "
+					     "faults with interrupts; use delivery \"user\" or \"sync\"");
+		return 0;
+	}
+	err = check_probe(&p);
+	if (!err)
+		err = enable(k->cfg.vm_fd, KVM_CAP_EXCEPTION_PAYLOAD, 1, "exception payloads");
+	if (!err)
+		err = enable(k->cfg.vm_fd, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER,
+			     "MSR exits");
+	return err ? err : install_filter(k);
+}
+
+void apf_kvm_cpuid(const struct apf_kvm *k, struct kvm_cpuid2 *cpuid)
+{
+	const uint32_t all = APF_CPUID_ASYNC_PF | APF_CPUID_VMEXIT | APF_CPUID_INT;
+
+	for (uint32_t i = 0; i < cpuid->nent; i++) {
+		struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+
+		if (e->function != APF_CPUID_LEAF)
+			continue;
+		e->eax &= ~all;
+		if (k->cfg.delivery != APF_DELIVERY_SYNC)
+			e->eax |= APF_CPUID_ASYNC_PF | APF_CPUID_INT;
+	}
+}
+
+bool apf_kvm_owns_msr(uint32_t index)
+{
+	return index == APF_MSR_EN || index == APF_MSR_INT || index == APF_MSR_ACK;
+}
