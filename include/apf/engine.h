@@ -129,18 +129,20 @@ struct apf_decision {
  */
 void apf_vcpu_fault(struct apf_vcpu *v, const struct apf_fault *f, struct apf_decision *d);
 
-/*
- * The injection that apf_vcpu_fault asked for could not be made: take the
- * reason word and the entry back (C13). The vCPU stands at the page as after
- * APF_WAIT.
- */
-void apf_vcpu_undo(struct apf_vcpu *v, uint32_t token);
-
 /* Bits that tell the caller what to do after a call. */
 #define APF_OUT_WAKE	1u	/* end this vCPU's halt or wait now (C7) */
 #define APF_OUT_LATER	2u	/* something is queued that could not go out: call
 				   apf_vcpu_poll at the next exits and on a bounded
 				   back-off timer (N6); an ACK also does it */
+
+/*
+ * The injection that apf_vcpu_fault asked for could not be made: take the
+ * reason word and the entry back (C13). The vCPU stands at the page as after
+ * APF_WAIT. Call it before anything else on this vCPU, under the same lock: a
+ * ready that has gone out meanwhile cannot be taken back. Returns APF_OUT_WAKE
+ * if the page is not waited for any more, else 0.
+ */
+unsigned int apf_vcpu_undo(struct apf_vcpu *v, uint32_t token);
 
 /*
  * A page has come, or has failed for good (then its own token is sent all the
@@ -177,7 +179,7 @@ void apf_vcpu_reset(struct apf_vcpu *v);
 unsigned int apf_vcpu_broadcast(struct apf_vcpu *v);
 
 /*
- * Save the whole state as bytes (little-endian, versioned; docs/architecture.md).
+ * Save the whole state as bytes (little-endian, versioned; docs/engine.md).
  * Returns the number of bytes; nothing is written if that is more than size.
  * With buf NULL and size 0: asks for the size.
  */
@@ -188,6 +190,8 @@ size_t apf_vcpu_save(const struct apf_vcpu *v, void *buf, size_t size);
  * checked. 0; -EINVAL: malformed or of another vCPU or generation (see
  * apf_error), the vCPU is as after reset; -ENOSPC: more entries than fit: the
  * controls are loaded, the set is not, the caller sends apf_vcpu_broadcast (C12).
+ * Nothing is delivered yet: ask again for every page of apf_vcpu_for_each, then
+ * call apf_vcpu_poll (an acknowledge of before the save is not repeated).
  */
 int apf_vcpu_load(struct apf_vcpu *v, const void *buf, size_t size);
 

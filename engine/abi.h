@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a generation of the protocol is to the engine: a few numbers and
+ * functions. Everything else - the decision at a fault, tokens, the set, the
+ * queue, save and load - is common (A14). A new generation is one file that
+ * fills in a struct apf_abi, and one line in apf_abi_get().
+ */
+#ifndef ENGINE_ABI_H
+#define ENGINE_ABI_H
+
+#include "vcpu.h"
+
+/* What a control write asks of the engine, once the registers hold it. */
+enum apf_effect {
+	APF_EFFECT_NONE,
+	APF_EFFECT_LOOK,	/* look whether something queued may go out */
+	APF_EFFECT_ENABLE,	/* queue the wake-all (C6), then look */
+	APF_EFFECT_DISABLE,	/* drop the set and the queue (C10) */
+};
+
+/* What became of a ready. */
+enum apf_sent {
+	APF_SENT,
+	APF_HELD,		/* the guest has not consumed the last one; it will tell */
+	APF_BLOCKED,		/* nobody will tell: look again later (C9, N6) */
+};
+
+struct apf_abi {
+	uint32_t id_bits;	/* of a token, below its counter; limits vCPU ids (L3, A4) */
+	uint32_t ctl_words;	/* of apf_vcpu.ctl that are state, to be saved */
+
+	/* Are these the values of control registers that the guest could have written? */
+	bool (*ctl_valid)(const struct apf_vcpu *v, const uint64_t *ctl);
+	/* An enum apf_effect, or -EINVAL with nothing changed. */
+	int (*ctl_write)(struct apf_vcpu *v, uint32_t reg, uint64_t value);
+	int (*ctl_read)(const struct apf_vcpu *v, uint32_t reg, uint64_t *value);
+	bool (*enabled)(const struct apf_vcpu *v);
+	uint64_t (*area)(const struct apf_vcpu *v);
+
+	/* May an NP be delivered now? APF_WHY_ASYNC if so. Changes nothing. */
+	enum apf_why (*np_gate)(const struct apf_vcpu *v, const struct apf_fault *f);
+	/* The part of an NP that lies in guest memory: 0, or -EFAULT and nothing written. */
+	int (*np_write)(struct apf_vcpu *v);
+	void (*np_undo)(struct apf_vcpu *v);
+	/* Deliver a token, if the gate for readies lets it through (C15). */
+	enum apf_sent (*ready)(struct apf_vcpu *v, uint32_t token);
+};
+
+extern const struct apf_abi apf_abi_int;
+
+/* NULL: this library has no such generation. */
+static inline const struct apf_abi *apf_abi_get(uint32_t id)
+{
+	static const struct apf_abi *const all[] = {
+		[APF_ABI_X86_INT] = &apf_abi_int,
+	};
+
+	return id < sizeof(all) / sizeof(all[0]) ? all[id] : NULL;
+}
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ABI of today's kernels (rows N1-N7): NP is a #PF with a reason word,
+ * ready an interrupt with a token word, and the two never share a slot.
+ */
+#include <errno.h>
+
+#include <abi/apf_abi_x86.h>
+
+#include "abi.h"
+
+enum { CTL_EN, CTL_INT };
+
+/* Vectors below this are reserved for exceptions: the local APIC drops them. */
+#define FIRST_VECTOR 16
+
+static bool means_enabled(uint64_t en)
+{
+	return (en & APF_EN_ENABLED) && (en & APF_EN_INT);
+}
+
+static bool int_enabled(const struct apf_vcpu *v)
+{
+	return means_enabled(v->ctl[CTL_EN]);
+}
+
+static uint64_t int_area(const struct apf_vcpu *v)
+{
+	return v->ctl[CTL_EN] & APF_EN_ADDR_MASK;
+}
+
+/* Bit 2 is reserved too: we never offer CPUID bit 10 (N5). */
+static bool en_valid(const struct apf_vcpu *v, uint64_t en)
+{
+	if (en & (APF_EN_RESERVED | APF_EN_VMEXIT))
+		return false;
+	if (en && !v->has_lapic)
+		return false;
+	if (!means_enabled(en))
+		return true;
+	en &= APF_EN_ADDR_MASK;
+	return en <= UINT64_MAX - APF_AREA_SIZE && v->ops->is_ram(v->ctx, en, APF_AREA_SIZE);
+}
+
+static bool vector_valid(const struct apf_vcpu *v, uint64_t value)
+{
+	return !(value & ~APF_INT_VECTOR_MASK);
+}
+
+static bool int_ctl_valid(const struct apf_vcpu *v, const uint64_t *ctl)
+{
+	return en_valid(v, ctl[CTL_EN]) && vector_valid(v, ctl[CTL_INT]) &&
+	       (v->has_lapic || !ctl[CTL_INT]);
+}
+
+/*
+ * A token that the guest has not consumed is outstanding state as well (C10).
+ * Linux leaves it there when the interrupt arrives after EN was cleared; it
+ * would hold back every ready of the next life.
+ */
+static void take_back_token(struct apf_vcpu *v)
+{
+	uint64_t word = int_area(v) + APF_AREA_TOKEN;
+	uint32_t token;
+
+	if (!v->ops->read32(v->ctx, word, &token) && token)
+		v->ops->write32(v->ctx, word, 0);
+}
+
+static int write_en(struct apf_vcpu *v, uint64_t en)
+{
+	bool was = int_enabled(v);
+
+	if (!en_valid(v, en))
+		return -EINVAL;
+	if (was && !means_enabled(en))
+		take_back_token(v);
+	v->ctl[CTL_EN] = en;
+	if (means_enabled(en))
+		return APF_EFFECT_ENABLE;
+	return was ? APF_EFFECT_DISABLE : APF_EFFECT_NONE;
+}
+
+static int int_ctl_write(struct apf_vcpu *v, uint32_t reg, uint64_t value)
+{
+	switch (reg) {
+	case APF_MSR_EN:
+		return write_en(v, value);
+	case APF_MSR_INT:
+		if (!vector_valid(v, value) || !v->has_lapic)
+			return -EINVAL;
+		v->ctl[CTL_INT] = value;
+		return APF_EFFECT_NONE;
+	case APF_MSR_ACK:
+		return value & APF_ACK_LOOK ? APF_EFFECT_LOOK : APF_EFFECT_NONE;
+	}
+	return -EINVAL;
+}
+
+static int int_ctl_read(const struct apf_vcpu *v, uint32_t reg, uint64_t *value)
+{
+	switch (reg) {
+	case APF_MSR_EN:
+		*value = v->ctl[CTL_EN];
+		return 0;
+	case APF_MSR_INT:
+		*value = v->ctl[CTL_INT];
+		return 0;
+	case APF_MSR_ACK:
+		*value = 0;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/*
+ * An old reason word does not hold an NP back (N3), a wake-all that the guest has
+ * not consumed does, beyond what KVM does: the NP could put its task to sleep
+ * before the handler runs, which would then wake it early and leave its ready
+ * without a sleeper.
+ */
+static enum apf_why int_np_gate(const struct apf_vcpu *v, const struct apf_fault *f)
+{
+	uint32_t token;
+
+	if (!int_enabled(v))
+		return APF_WHY_DISABLED;
+	if (!f->user && !(v->ctl[CTL_EN] & APF_EN_SEND_ALWAYS))
+		return APF_WHY_KERNEL;
+	if (!f->paging)
+		return APF_WHY_NOPAGING;
+	if (v->ops->read32(v->ctx, int_area(v) + APF_AREA_TOKEN, &token) ||
+	    token == APF_TOKEN_BROADCAST)
+		return APF_WHY_AREA;
+	return APF_WHY_ASYNC;
+}
+
+static int int_np_write(struct apf_vcpu *v)
+{
+	return v->ops->write32(v->ctx, int_area(v) + APF_AREA_REASON, APF_REASON_NP);
+}
+
+static void int_np_undo(struct apf_vcpu *v)
+{
+	v->ops->write32(v->ctx, int_area(v) + APF_AREA_REASON, APF_REASON_NONE);
+}
+
+static enum apf_sent int_ready(struct apf_vcpu *v, uint32_t token)
+{
+	uint64_t word = int_area(v) + APF_AREA_TOKEN;
+	uint8_t vector = (uint8_t)v->ctl[CTL_INT];
+	uint32_t old;
+
+	if (v->ops->read32(v->ctx, word, &old))
+		return APF_BLOCKED;
+	if (old)
+		return APF_HELD;
+	if (v->ops->write32(v->ctx, word, token))
+		return APF_BLOCKED;
+	if (v->ops->raise(v->ctx, v->id, vector) > 0 || vector < FIRST_VECTOR)
+		return APF_SENT;
+	v->ops->write32(v->ctx, word, 0);
+	return APF_BLOCKED;
+}
+
+const struct apf_abi apf_abi_int = {
+	.id_bits = 12,
+	.ctl_words = 2,
+	.ctl_valid = int_ctl_valid,
+	.ctl_write = int_ctl_write,
+	.ctl_read = int_ctl_read,
+	.enabled = int_enabled,
+	.area = int_area,
+	.np_gate = int_np_gate,
+	.np_write = int_np_write,
+	.np_undo = int_np_undo,
+	.ready = int_ready,
+};
