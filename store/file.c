@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The raw file (or block device): page n at n * 4096. Holes are not read. The
+ * file must not change while it is in use; that it shrinks is noticed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+
+#include <apf/error.h>
+
+#include "store/builtin.h"
+#include "store/loop.h"
+
+/* How long to wait when the ring had no room for a read. */
+#define NO_ROOM_NS	100000u
+
+struct file {
+	int fd;
+	bool direct;		/* O_DIRECT */
+	bool memory;		/* tmpfs: what it holds is in memory already */
+	const char *why;	/* not direct */
+	char *path;
+	/* The extent that was looked up last: a big hole costs one look. */
+	uint64_t from, to;
+	bool hole;
+	/* How long the file was at this turn's time. */
+	uint64_t size, size_ns;
+	char error[320];
+};
+
+static const char *text(struct file *f, const char *what, int err)
+{
+	snprintf(f->error, sizeof(f->error), "%s: %s: %s", f->path, what, strerror(err));
+	return f->error;
+}
+
+/* The file's length now, asked once per turn. */
+static uint64_t size_now(struct file *f, uint64_t now)
+{
+	if (f->size_ns != now) {
+		off_t end = lseek(f->fd, 0, SEEK_END);
+
+		f->size = end < 0 ? 0 : (uint64_t)end;
+		f->size_ns = now;
+	}
+	return f->size;
+}
+
+static int too_short(struct file *f, struct apf_io *io, uint64_t size)
+{
+	/* The first page that is not whole. */
+	uint64_t page = (size < io->offset ? io->offset : size) >> APF_PAGE_SHIFT;
+
+	snprintf(f->error, sizeof(f->error), "%s ends at byte %" PRIu64 ", page %" PRIu64
+		 " needs %" PRIu64, f->path, size, page, (page + 1) << APF_PAGE_SHIFT);
+	io->error = f->error;
+	return -EIO;
+}
+
+static void look_up_extent(struct apf_store *s, struct file *f, uint64_t offset)
+{
+	off_t data = lseek(f->fd, (off_t)offset, SEEK_DATA), hole;
+
+	f->from = offset;
+	f->to = s->size;
+	f->hole = data < 0 ? errno == ENXIO : (uint64_t)data > offset;
+	if (data < 0)		/* nothing but a hole up to the end, or holes are not known here */
+		return;
+	if (f->hole) {
+		f->to = (uint64_t)data;
+		return;
+	}
+	hole = lseek(f->fd, (off_t)offset, SEEK_HOLE);
+	if (hole > (off_t)offset)
+		f->to = (uint64_t)hole;
+}
+
+static bool is_hole(struct apf_store *s, struct file *f, const struct apf_io *io)
+{
+	if (io->offset < f->from || io->offset >= f->to)
+		look_up_extent(s, f, io->offset);
+	return f->hole && io->offset + io->len <= f->to;
+}
+
+/* From memory there is nothing to wait for; a trip through a kernel worker costs 17 us more. */
+static int read_memory(struct file *f, struct apf_io *io)
+{
+	uint32_t got = 0;
+
+	while (got < io->len) {
+		ssize_t n = pread(f->fd, (char *)io->buf + got, io->len - got,
+				  (off_t)(io->offset + got));
+
+		if (n < 0) {
+			io->error = text(f, "read", errno);
+			return -errno;
+		}
+		if (!n)
+			return too_short(f, io, io->offset + got);
+		got += (uint32_t)n;
+	}
+	return 0;
+}
+
+static void start_read(struct apf_store *s, struct apf_io *io);
+
+static void start_again(struct apf_timer *t)
+{
+	struct apf_io *io = apf_container_of(t, struct apf_io, timer);
+
+	start_read(io->frame[io->depth].ctx, io);
+}
+
+static void read_done(struct apf_loop_op *op, int res)
+{
+	struct apf_io *io = apf_container_of(op, struct apf_io, op);
+	struct apf_store *s = io->frame[io->depth].ctx;
+	struct file *f = s->state;
+	uint32_t before = (uint32_t)io->frame[io->depth].note;
+	uint32_t got = before + (uint32_t)(res > 0 ? res : 0);
+
+	if (res < 0) {
+		io->error = text(f, "read", -res);
+		apf_io_complete(io, res);
+		return;
+	}
+	if (got == io->len) {
+		apf_io_complete(io, 0);
+		return;
+	}
+	if (!res || io->offset + got >= size_now(f, apf_loop_now(s->loop))) {
+		apf_io_complete(io, too_short(f, io, io->offset + got));
+		return;
+	}
+	/* Cut short before the end: go on where it stopped, on a page border for O_DIRECT. */
+	got = f->direct ? got & ~(APF_PAGE_SIZE - 1) : got;
+	if (got == before) {
+		io->error = text(f, "read makes no progress", EIO);
+		apf_io_complete(io, -EIO);
+		return;
+	}
+	io->frame[io->depth].note = got;
+	start_read(s, io);
+}
+
+/* The frame above those in use keeps the store and how much has been read. */
+static void start_read(struct apf_store *s, struct apf_io *io)
+{
+	struct file *f = s->state;
+	uint32_t got = (uint32_t)io->frame[io->depth].note;
+
+	io->op.fn = read_done;
+	if (!apf_loop_read(s->loop, &io->op, f->fd, (char *)io->buf + got, io->len - got,
+			   io->offset + got))
+		return;
+	io->timer.fn = start_again;
+	apf_loop_timer_arm(s->loop, &io->timer, apf_loop_now(s->loop) + NO_ROOM_NS);
+}
+
+static void file_submit(struct apf_store *s, struct apf_io *io)
+{
+	struct file *f = s->state;
+
+	if (is_hole(s, f, io)) {
+		/* A file that has shrunk has no data there either: that is not a hole. */
+		uint64_t size = size_now(f, apf_loop_now(s->loop));
+		bool here = io->offset + io->len <= size;
+
+		apf_io_complete_later(s->loop, io, here ? APF_IO_ZERO : too_short(f, io, size));
+		return;
+	}
+	if (f->memory) {
+		apf_io_complete_later(s->loop, io, read_memory(f, io));
+		return;
+	}
+	io->frame[io->depth].ctx = s;
+	io->frame[io->depth].note = 0;
+	start_read(s, io);
+}
+
+/* An open with O_DIRECT may succeed where reads do not: try one. */
+static bool direct_reads_work(int fd)
+{
+	void *page = aligned_alloc(APF_PAGE_SIZE, APF_PAGE_SIZE);
+	bool ok = page && pread(fd, page, APF_PAGE_SIZE, 0) >= 0;
+
+	free(page);
+	return ok;
+}
+
+static int open_file(struct file *f)
+{
+	struct statfs fs;
+
+	f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+	if (f->fd >= 0 && !direct_reads_work(f->fd)) {
+		close(f->fd);
+		f->fd = -1;
+		errno = EINVAL;
+	}
+	f->direct = f->fd >= 0;
+	if (f->fd < 0 && errno == EINVAL) {
+		f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
+		f->why = "the file system does not take O_DIRECT";
+	}
+	if (f->fd < 0)
+		return apf_error_set(-errno, "file:%s: %s", f->path, strerror(errno));
+	if (!fstatfs(f->fd, &fs) && fs.f_type == TMPFS_MAGIC) {
+		f->memory = true;
+		f->direct = false;
+		f->why = "the file lies in memory (tmpfs)";
+	}
+	return 0;
+}
+
+static int file_open(struct apf_store *s, const char *arg)
+{
+	struct file *f = s->state;
+	struct stat st;
+	off_t size;
+	int r;
+
+	if (!arg || !*arg)
+		return apf_error_set(-EINVAL, "store file needs a path: file:PATH");
+	f->path = strdup(arg);
+	if (!f->path)
+		return apf_error_set(-ENOMEM, "no memory for store file");
+	r = open_file(f);
+	if (r < 0)
+		goto fail;
+	size = lseek(f->fd, 0, SEEK_END);
+	if (fstat(f->fd, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) || size < 0) {
+		r = apf_error_set(-EINVAL, "file:%s: neither a regular file nor a block device",
+				  f->path);
+		close(f->fd);
+		goto fail;
+	}
+	s->size = (uint64_t)size;
+	return 0;
+fail:
+	free(f->path);
+	return r;
+}
+
+static int file_stats(struct apf_store *s, char *buf, size_t size)
+{
+	const struct file *f = s->state;
+
+	return snprintf(buf, size, "{\"direct\": %s, \"why_not\": %s%s%s}",
+			f->direct ? "true" : "false", f->why ? "\"" : "",
+			f->why ? f->why : "null", f->why ? "\"" : "");
+}
+
+static void file_close(struct apf_store *s)
+{
+	struct file *f = s->state;
+
+	close(f->fd);
+	free(f->path);
+}
+
+const struct apf_store_ops apf_store_file = {
+	.version = APF_STORE_VERSION,
+	.name = "file",
+	.state_size = sizeof(struct file),
+	.open = file_open,
+	.submit = file_submit,
+	.stats = file_stats,
+	.close = file_close,
+};
