@@ -1,0 +1,376 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What a real guest on real KVM must show. Runs inside the lab, or on a machine with real KVM.
+
+    cases.py --apf FILE --kernel FILE --initrd FILE --name 6.12 [GROUP...]
+
+Each check prints "ok - ..." or "not ok - ..."; the exit code tells whether all were ok.
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+MODES = ("sync", "kernel", "user")
+CMDLINE = "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable mitigations=off"
+MEM = "256M"
+
+
+class Failed(Exception):
+    """A check that did not hold; its text says what was seen."""
+
+
+def demand(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+class Lab:
+    """One guest kernel, one work folder, and the apf commands on them."""
+
+    def __init__(self, args):
+        self.args = args
+        self.folder = tempfile.mkdtemp(prefix="apf-cases-")
+        self.failed = 0
+        self.number = 0
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def apf(self, *words, check=True, timeout=300):
+        done = subprocess.run([self.args.apf, *map(str, words)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              errors="replace", timeout=timeout, check=False)
+        if check:
+            demand(done.returncode == 0, f"apf {' '.join(map(str, words))}: exit code "
+                                         f"{done.returncode}: {done.stderr.strip()[-800:]}")
+        return done
+
+    def start(self, *words):
+        log = open(self.path("background.log"), "w", encoding="utf-8")
+        return subprocess.Popen([self.args.apf, *map(str, words)], stdin=subprocess.DEVNULL,
+                                stdout=log, stderr=subprocess.STDOUT)
+
+    def wait(self, process, seconds=120):
+        """The exit code of a background apf; it must end by itself."""
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired as gone:
+            process.kill()
+            process.wait()
+            raise Failed(f"did not end within {seconds} s") from gone
+
+    def log(self):
+        with open(self.path("background.log"), encoding="utf-8", errors="replace") as f:
+            return f.read()[-800:]
+
+    def snapshot(self, name, tasks, pages, delivery="user", extra="", cpus=1, options=()):
+        """Boots a guest, fills its memory, takes a snapshot; returns its folder."""
+        folder, control, report = self.path(name), self.path(name + ".sock"), self.path("run.json")
+        cmdline = f"{CMDLINE} tasks={tasks} pages={pages} {extra}"
+        vm = self.start("run", "--kernel", self.args.kernel, "--initrd", self.args.initrd,
+                        "--cmdline", cmdline, "--mem", MEM, "--cpus", cpus, "--delivery", delivery,
+                        "--control", control, "--json", report, "--timeout", 120, *options)
+        try:
+            for _ in range(300):
+                if os.path.exists(control) or vm.poll() is not None:
+                    break
+                time.sleep(0.1)
+            demand(vm.poll() is None, f"apf run ended early: {self.log()}")
+            self.apf("snapshot", "--control", control, "--wait-for", "@apf ready", "--to", folder,
+                     "--stop", "--timeout", 110)
+            code = self.wait(vm)
+            demand(code == 0, f"apf run: exit code {code}: {self.log()}")
+        finally:
+            if vm.poll() is None:
+                vm.kill()
+                vm.wait()
+        with open(report, encoding="utf-8") as f:
+            return folder, json.load(f)
+
+    def restore(self, folder, delivery, *extra, line="go touch", latency="10ms", until="@apf done",
+                check=True, timeout=240):
+        self.number += 1
+        report = self.path(f"restore-{self.number}.json")
+        done = self.apf("restore", folder, "--delivery", delivery, "--latency", latency, "--input",
+                        line + "\\n", "--until", until, "--json", report, "--serial", "/dev/null",
+                        "--timeout", timeout - 10, *extra, check=check, timeout=timeout)
+        result = {}
+        if os.path.exists(report):
+            with open(report, encoding="utf-8") as f:
+                result = json.load(f)
+        result["exit"], result["stderr"] = done.returncode, done.stderr.strip()[-800:]
+        return result
+
+    def case(self, name, function):
+        start = time.monotonic()
+        try:
+            note = function() or ""
+            print(f"ok - {self.args.name} {name} ({time.monotonic() - start:.1f} s) {note}",
+                  flush=True)
+        except (Failed, OSError, ValueError, KeyError, subprocess.SubprocessError) as e:
+            self.failed += 1
+            print(f"not ok - {self.args.name} {name}: {type(e).__name__}: {e}", flush=True)
+
+    def drop(self, folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def done_line(result):
+    """The numbers of the guest's "@apf done" line."""
+    for mark in result.get("marks", ()):
+        if mark["text"].startswith("@apf done"):
+            words = dict(w.split("=", 1) for w in mark["text"].split() if "=" in w)
+            return {k: int(v) if v.isdigit() else v for k, v in words.items()}
+    raise Failed(f"the guest did not finish: {result}")
+
+
+def all_verified(result, tasks, pages, wrong=0):
+    done = done_line(result)
+    demand(done["tasks"] == tasks, f"{done}")
+    demand(done["bytes"] == tasks * pages * 4096, f"not all was verified: {done}")
+    demand(done["wrong"] == wrong, f"wrong bytes: {done}, expected {wrong}")
+    return done
+
+
+def group_modes(lab):
+    """C1-C6, C11, C12, N1-N8: every byte is right in every mode, for 1, 16 and 64 tasks."""
+    pages = 16
+    for tasks in (1, 16, 64):
+        made = {}
+
+        def boot():
+            made["folder"], made["run"] = lab.snapshot(f"modes-{tasks}", tasks, pages)
+        lab.case(f"boots, fills memory, is snapshotted with {tasks} tasks", boot)
+        if "folder" not in made:
+            continue
+        for mode in MODES:
+            def one(mode=mode):
+                r = lab.restore(made["folder"], mode)
+                all_verified(r, tasks, pages)
+                if mode == "user":
+                    demand(r["np"] > 0, f"no NP was delivered: {r}")
+                    demand(r["np"] == r["ready"], f"NP and ready differ: {r}")
+                    demand(r["broadcasts"] == 0, f"a wake-all was sent: {r}")
+                if mode == "sync":
+                    demand(not r["np"], f"NP in mode sync: {r}")
+                return (f"pages={r['pages']} np={r['np']} halts={r['halts']} waits={r['waits']} "
+                        f"max={r['max_outstanding']} run_ms={r['run_ms']}")
+            lab.case(f"C1 C2 {mode} verifies every byte with {tasks} tasks", one)
+        lab.drop(made["folder"])
+
+
+def group_apic(lab):
+    """N6, N7: Linux's boot CPU enables APF before its APIC."""
+    def enabled_before_apic():
+        folder, run = lab.snapshot("apic", 1, 4)
+        lab.drop(folder)
+        demand(run["msi_blocked"] > 0, f"the wake-all met no disabled APIC: {run}")
+        demand(run["broadcasts"] == 1, f"the wake-all of enabling went out once: {run}")
+        return f"msi_blocked={run['msi_blocked']}"
+    lab.case("N6 wake-all is delivered after the APIC was software-disabled", enabled_before_apic)
+
+
+def shown(lab, folder):
+    return json.loads(lab.apf("snapshot", "--show", folder, "--json").stdout)
+
+
+def tokens_of(snapshot):
+    return [t for v in snapshot["vcpus"] for t in v["outstanding"]]
+
+
+def trace_tokens(path, name):
+    with open(path, encoding="utf-8") as f:
+        events = json.load(f)["traceEvents"]
+    return [int(e["args"]["token"], 16) for e in events if e["ph"] == "X" and e["name"] == name]
+
+
+def group_outstanding(lab):
+    """C12, C13, C16: a snapshot with outstanding faults, restored again and again."""
+    tasks, pages = 16, 8
+    base, again = lab.path("base"), lab.path("again")
+
+    def take():
+        lab.snapshot("base", tasks, pages)
+        control = lab.path("again.sock")
+        vm = lab.start("restore", base, "--delivery", "user", "--latency", "1s", "--input",
+                       "go touch\\n", "--control", control, "--timeout", 100)
+        try:
+            for _ in range(200):
+                if os.path.exists(control):
+                    break
+                time.sleep(0.05)
+            lab.apf("snapshot", "--control", control, "--min-outstanding", 8, "--to", again,
+                    "--stop", "--timeout", 90)
+            demand(lab.wait(vm) == 0, f"the source did not end well: {lab.log()}")
+        finally:
+            if vm.poll() is None:
+                vm.kill()
+                vm.wait()
+        n = len(tokens_of(shown(lab, again)))
+        demand(n >= 8, f"the file holds {n} tokens")
+        return f"{n} tokens"
+    lab.case("C12 a snapshot is taken with at least 8 faults outstanding", take)
+    if not os.path.isdir(again):
+        return
+    wanted = {t["token"] for t in tokens_of(shown(lab, again))}
+    trace = lab.path("trace.json")
+
+    def restored(i):
+        r = lab.restore(again, "user", "--trace", trace, line="")
+        all_verified(r, tasks, pages)
+        demand(r["broadcasts"] == 0, f"a wake-all was sent: {r}")
+        missing = wanted - set(trace_tokens(trace, "ready"))
+        demand(not missing, f"tokens without a ready: {sorted(missing)}")
+        np = trace_tokens(trace, "np")
+        demand(not wanted & set(np), "an outstanding token was given out again")
+        demand(r["ready"] == r["np"] + len(wanted), f"not one ready per NP: {r}")
+        return f"run {i}"
+    for i in range(1, 21):
+        lab.case(f"C12 C13 restored with its tokens, {i} of 20", lambda i=i: restored(i))
+    for mode in ("sync", "kernel"):
+        def other(mode=mode):
+            r = lab.restore(again, mode, line="")
+            all_verified(r, tasks, pages)
+            demand(r["broadcasts"] == 1, f"one wake-all was expected: {r}")
+        lab.case(f"C12 restored in mode {mode}: one wake-all, all finish", other)
+    lab.drop(base)
+    lab.drop(again)
+
+
+def find_page(folder, text):
+    """Number of a RAM page that holds the guest's data (never a zero byte, see the workload)."""
+    with open(os.path.join(folder, "ram"), "rb") as f:
+        number = -1
+        offset = 0
+        while True:
+            try:
+                offset = os.lseek(f.fileno(), offset, os.SEEK_DATA)
+            except OSError as e:
+                raise Failed(f"no page of data in {folder}/ram: {text}") from e
+            page = os.pread(f.fileno(), 4096, offset)
+            if len(page) == 4096 and 0 not in page:
+                number = offset // 4096
+                following = os.pread(f.fileno(), 4096, offset + 4096)
+                if len(following) == 4096 and 0 not in following:
+                    return number
+            offset += 4096
+
+
+def group_wrong(lab):
+    """Stores that lie, stumble or die; N10."""
+    tasks, pages = 4, 16
+    made = {}
+
+    def boot():
+        made["folder"], _ = lab.snapshot("wrong", tasks, pages)
+        made["page"] = find_page(made["folder"], "boot")
+    lab.case("a snapshot to spoil", boot)
+    if "page" not in made:
+        return
+    folder, page = made["folder"], made["page"]
+    ram = os.path.join(folder, "ram")
+
+    def recovers():
+        r = lab.restore(folder, "user", "--store", f"error:rate=0.3:seed=7:first=2,file:{ram}")
+        all_verified(r, tasks, pages)
+        demand(r["retries"] > 0, f"nothing was retried: {r}")
+        demand(r["failed"] == 0, f"pages were lost: {r}")
+        return f"retries={r['retries']}"
+    lab.case("C5 a store that fails some reads and recovers loses nothing", recovers)
+
+    for mode in MODES:
+        def dies(mode=mode):
+            r = lab.restore(folder, mode, "--store",
+                            f"error:rate=1:pages={page}-{page},file:{ram}", check=False)
+            demand(r["exit"] == 6, f"exit code {r['exit']}: {r['stderr']}")
+            demand(r["end"] == "page-lost", f"{r}")
+            demand(str(page) in r["stderr"] and "error" in r["stderr"].lower(),
+                   f"the message does not name page and store: {r['stderr']}")
+            return r["stderr"].splitlines()[-1][:120]
+        lab.case(f"N10 {mode}: a page that is lost for good stops the VM with a message", dies)
+
+    def shrinks():
+        size = os.path.getsize(ram)
+        shutil.copyfile(ram, ram + ".kept")
+        os.truncate(ram, page * 4096)
+        try:
+            r = lab.restore(folder, "user", check=False)
+        finally:
+            os.replace(ram + ".kept", ram)
+        demand(os.path.getsize(ram) == size, "test broke its own file")
+        demand(r["exit"] in (1, 6), f"exit code {r['exit']}: {r['stderr']}")
+        return r["stderr"].splitlines()[-1][:120]
+    lab.case("a RAM file that is too short is refused or stops the VM with a message", shrinks)
+
+    def corrupt():
+        with open(ram, "r+b") as f:
+            f.seek(page * 4096 + 1234)
+            byte = f.read(1)
+            f.seek(page * 4096 + 1234)
+            f.write(bytes([byte[0] ^ 0x5a]))
+        for mode in MODES:
+            all_verified(lab.restore(folder, mode), tasks, pages, wrong=1)
+    lab.case("a corrupted stored byte is reported as one wrong byte in every mode", corrupt)
+    lab.drop(folder)
+
+
+def group_ends(lab):
+    """C10: the end of a VM with faults outstanding."""
+    folder, _ = lab.snapshot("ends", 16, 8)
+
+    def power_off():
+        r = lab.restore(folder, "user", line="fault-and-off", until="@apf never", latency="300ms",
+                        check=False)
+        demand(r["exit"] == 0 and r["end"] == "poweroff", f"{r}")
+        demand(r["np"] > r["ready"], f"no fault was outstanding: {r}")
+    lab.case("C10 power-off with faults outstanding", power_off)
+
+    def reset():
+        r = lab.restore(folder, "user", line="fault-and-reset", until="@apf never",
+                        latency="300ms", check=False)
+        demand(r["exit"] == 3 and r["end"] == "reset", f"{r}")
+        demand(r["np"] > r["ready"], f"no fault was outstanding: {r}")
+    lab.case("C10 reset with faults outstanding", reset)
+
+    def written():
+        all_verified(lab.restore(folder, "user", line="go write"), 16, 8 * 3)
+    lab.case("C11 pages that are written while they are fetched keep what was written", written)
+
+    def random():
+        all_verified(lab.restore(folder, "user", line="go random"), 16, 8)
+    lab.case("C2 pages touched at random", random)
+    lab.drop(folder)
+
+
+GROUPS = {"modes": group_modes, "apic": group_apic, "outstanding": group_outstanding,
+          "wrong": group_wrong, "ends": group_ends}
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--apf", required=True)
+    ap.add_argument("--kernel", required=True)
+    ap.add_argument("--initrd", required=True)
+    ap.add_argument("--name", required=True, help="stands before each check")
+    ap.add_argument("groups", nargs="*", help=", ".join(GROUPS))
+    args = ap.parse_args()
+    lab = Lab(args)
+    try:
+        for group in args.groups or GROUPS:
+            try:
+                GROUPS[group](lab)
+            except (Failed, OSError, KeyError, subprocess.SubprocessError) as e:
+                lab.case(f"group {group}", lambda e=e: demand(False, str(e)))
+    finally:
+        shutil.rmtree(lab.folder, ignore_errors=True)
+    return 1 if lab.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
