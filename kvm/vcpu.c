@@ -288,7 +288,7 @@ static int decide(struct apf_kvm_vcpu *v, uint64_t page, uint64_t gpa, struct ap
 	pthread_mutex_lock(&v->lock);
 	apf_vcpu_fault(v->engine, &f, d);
 	if (d->verdict == APF_INJECT && arch_inject(v, d->token)) {
-		apf_vcpu_undo(v->engine, d->token);
+		act_on(v, apf_vcpu_undo(v->engine, d->token));
 		d->verdict = APF_WAIT;
 	}
 	if (want(v->k, page) != 0)
