@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* The fake guest: 1 GiB of RAM of which only the area exists. */
+#include <errno.h>
+#include <string.h>
+
+#include "fake.h"
+#include "invariants.h"
+
+static void note(struct fake *g, char c)
+{
+	size_t n = strlen(g->log);
+
+	if (n + 1 < sizeof(g->log))
+		g->log[n] = c;
+}
+
+static uint32_t *word(struct fake *g, uint64_t gpa)
+{
+	if (gpa == AREA + APF_AREA_REASON)
+		return &g->reason;
+	assert_int_equal(gpa, AREA + APF_AREA_TOKEN);
+	return &g->token;
+}
+
+static int fake_read32(void *ctx, uint64_t gpa, uint32_t *value)
+{
+	struct fake *g = ctx;
+
+	if (g->unreachable)
+		return -EFAULT;
+	*value = *word(g, gpa);
+	return 0;
+}
+
+static int fake_write32(void *ctx, uint64_t gpa, uint32_t value)
+{
+	struct fake *g = ctx;
+	uint32_t *w = word(g, gpa);
+
+	if (g->unreachable || g->read_only)
+		return -EFAULT;
+	*w = value;
+	note(g, w == &g->reason ? 'N' : value ? 'T' : '0');
+	return 0;
+}
+
+static bool fake_is_ram(void *ctx, uint64_t gpa, uint64_t len)
+{
+	return gpa < RAM_BYTES && len <= RAM_BYTES - gpa;
+}
+
+static int fake_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
+{
+	struct fake *g = ctx;
+
+	assert_int_equal(vcpu_id, 5);
+	g->vector = vector;
+	g->raises += g->raise_result > 0;
+	note(g, 'R');
+	return g->raise_result;
+}
+
+static const struct apf_engine_ops ops = {
+	.read32 = fake_read32,
+	.write32 = fake_write32,
+	.is_ram = fake_is_ram,
+	.raise = fake_raise,
+};
+
+void fake_init(struct fake *g, struct apf_vcpu_config cfg)
+{
+	memset(g, 0, sizeof(*g));
+	g->raise_result = 1;
+	assert_int_equal(apf_vcpu_init(g->mem, sizeof(g->mem), &cfg, &ops, g, &g->v), 0);
+}
+
+void fake_on(struct fake *g, struct apf_vcpu_config cfg)
+{
+	fake_init(g, cfg);
+	write_reg(g, APF_MSR_INT, VECTOR);
+	write_reg(g, APF_MSR_EN, EN_ON);
+	assert_int_equal(g->token, APF_TOKEN_BROADCAST);
+	ack(g);
+	g->raises = 0;
+	memset(g->log, 0, sizeof(g->log));
+}
+
+unsigned int write_reg(struct fake *g, uint32_t reg, uint64_t value)
+{
+	unsigned int out = ~0u;
+
+	assert_int_equal(apf_vcpu_control_write(g->v, reg, value, &out), 0);
+	assert_null(broken_invariant(g->v));
+	return out;
+}
+
+void consume(struct fake *g)
+{
+	g->token = 0;
+}
+
+unsigned int ack(struct fake *g)
+{
+	consume(g);
+	return write_reg(g, APF_MSR_ACK, APF_ACK_LOOK);
+}
+
+struct apf_fault user_fault(uint64_t gfn)
+{
+	return (struct apf_fault) { .gfn = gfn, .user = true, .irqs_on = true, .paging = true };
+}
+
+struct apf_decision take(struct fake *g, struct apf_fault f)
+{
+	struct apf_decision d;
+
+	apf_vcpu_fault(g->v, &f, &d);
+	assert_null(broken_invariant(g->v));
+	return d;
+}
+
+uint32_t inject(struct fake *g, uint64_t gfn)
+{
+	struct apf_decision d = take(g, user_fault(gfn));
+
+	assert_int_equal(d.verdict, APF_INJECT);
+	assert_int_equal(d.why, APF_WHY_ASYNC);
+	assert_int_equal(g->reason, APF_REASON_NP);
+	g->reason = 0;
+	return d.token;
+}
+
+struct apf_vcpu_stats stats(const struct fake *g)
+{
+	struct apf_vcpu_stats s;
+
+	apf_vcpu_stats(g->v, &s);
+	return s;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* A vCPU under test and the guest memory and interrupt controller it sees. */
+#ifndef TESTS_ENGINE_FAKE_H
+#define TESTS_ENGINE_FAKE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <abi/apf_abi_x86.h>
+#include <apf/engine.h>
+
+#define RAM_BYTES	(1ull << 30)
+#define AREA		0x12340ull
+#define VECTOR		0xf3u
+#define EN_ON		(AREA | APF_EN_ENABLED | APF_EN_INT)
+
+struct fake {
+	struct apf_vcpu *v;
+	uint32_t reason, token;		/* the area's words */
+	bool unreachable;		/* the area cannot be read or written */
+	bool read_only;			/* the area cannot be written */
+	int raise_result;
+	unsigned int raises;		/* that were accepted */
+	uint8_t vector;			/* of the last one tried */
+	char log[64];			/* what the engine did: N reason, T token, 0 token off, R raise */
+	_Alignas(64) char mem[1 << 16];
+};
+
+#define CONFIG(...) (struct apf_vcpu_config) { .abi = APF_ABI_X86_INT, .vcpu_id = 5, \
+	.max_outstanding = 8, .has_lapic = true, __VA_ARGS__ }
+
+/* A vCPU as after power-on. */
+void fake_init(struct fake *g, struct apf_vcpu_config cfg);
+/* The same, enabled by its guest, with the wake-all of that consumed. */
+void fake_on(struct fake *g, struct apf_vcpu_config cfg);
+
+unsigned int write_reg(struct fake *g, uint32_t reg, uint64_t value);	/* must succeed */
+void consume(struct fake *g);		/* the guest's handler: token word to 0, no ACK */
+unsigned int ack(struct fake *g);	/* consume, then ACK */
+
+/* A fault of user code that nothing forbids to be asynchronous. */
+struct apf_fault user_fault(uint64_t gfn);
+struct apf_decision take(struct fake *g, struct apf_fault f);
+/* The same, which must be injected; returns the token. */
+uint32_t inject(struct fake *g, uint64_t gfn);
+
+struct apf_vcpu_stats stats(const struct fake *g);
+
+#endif
