@@ -1,0 +1,151 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The figures of a lazily restored Debian guest: ratios between modes, medians of three.
+
+Runs inside the lab (see bench/targets) or on a machine with real KVM. Each line says what was
+measured, the peer of the same run, their ratio and the figure to reach. Not a timed test: the
+exit code tells only whether everything ran and no byte was wrong.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "lab"))
+import cases  # noqa: E402
+
+ROUNDS = 3
+
+
+class Bench(cases.Lab):
+    """Measures rows and keeps them for the JSON."""
+
+    def __init__(self, args):
+        super().__init__(args)
+        self.rows = []
+
+    def row(self, what, value, peer, ratio, goal, reached):
+        self.rows.append({"what": what, "value": value, "peer": peer, "ratio": round(ratio, 3),
+                          "goal": goal, "reached": bool(reached)})
+        print(f"{'reached ' if reached else 'missed  '} {what}: {value} against {peer}, "
+              f"ratio {ratio:.2f} (goal {goal})", flush=True)
+
+    def finish(self, result, tasks, pages):
+        """Milliseconds from the process's start until every task had verified its data."""
+        cases.all_verified(result, tasks, pages)
+        return next(m["ms"] for m in result["marks"] if m["text"].startswith("@apf done"))
+
+    def medians(self, folder, modes, latency, tasks, pages, **extra):
+        """Rounds of all modes in turn, so that noise meets all alike."""
+        got = {m: [] for m in modes}
+        last = {}
+        for i in range(ROUNDS):
+            for m in modes:
+                r = self.restore(folder, m, "--preload", self.hot(folder), latency=latency,
+                                 timeout=600, **extra)
+                got[m].append(self.finish(r, tasks, pages))
+                last[m] = r
+                print(f"   round {i + 1} {m}: {got[m][-1]:.0f} ms", flush=True)
+        return {m: round(statistics.median(v)) for m, v in got.items()}, last
+
+    def hot(self, folder):
+        """The guest kernel's working set: what a run touches whose tasks only sleep."""
+        path = os.path.join(folder, "hot")
+        if not os.path.exists(path):
+            self.restore(folder, "user", "--record", path, latency="0ms", line="go sleep 1000")
+        return path
+
+
+def sync_against_user(b):
+    tasks, pages = 64, 32
+    folder, _ = b.snapshot("b64", tasks, pages, extra="worker=1")
+    ms, _ = b.medians(folder, ("sync", "user"), "20ms", tasks, pages)
+    ratio = ms["sync"] / ms["user"]
+    b.row("64 tasks, 20 ms: user finishes sooner than sync", f"{ms['user']} ms",
+          f"{ms['sync']} ms", ratio, ">= 10", ratio >= 10)
+    ms, _ = b.medians(folder, ("kernel", "user"), "100ms", tasks, pages)
+    ratio = ms["user"] / ms["kernel"]
+    b.row("64 tasks, 100 ms: user no slower than kernel", f"{ms['user']} ms",
+          f"{ms['kernel']} ms", ratio, "<= 1.05", ratio <= 1.05)
+    b.drop(folder)
+
+
+def many_tasks(b):
+    tasks, pages = 256, 16
+    folder, _ = b.snapshot("b256", tasks, pages)
+    ms, last = b.medians(folder, ("kernel", "user"), "200ms", tasks, pages)
+    ratio = ms["kernel"] / ms["user"]
+    most = last["user"]["max_outstanding"]
+    b.row("256 tasks, 200 ms: user finishes sooner than kernel", f"{ms['user']} ms",
+          f"{ms['kernel']} ms", ratio, ">= 2", ratio >= 2)
+    b.row("256 tasks, 200 ms: most outstanding at once", most,
+          f"{last['kernel']['max_outstanding']} (kernel)", most / 200, "> 200", most > 200)
+    b.drop(folder)
+    return last["user"]["host_threads"]
+
+
+def worker(b, threads_of_256):
+    tasks, pages = 16, 16
+    folder, _ = b.snapshot("b16", tasks, pages, extra="worker=1")
+    rate = {"touch": [], "sleep 200000": []}
+    threads = 0
+    for _ in range(ROUNDS):
+        for how, rates in rate.items():
+            r = b.restore(folder, "user", "--preload", b.hot(folder), latency="200ms",
+                          line="go " + how)
+            done = cases.done_line(r)
+            rates.append(done["worker"] * 1000000 // done["elapsed_us"])
+            threads = max(threads, r["host_threads"])
+    faulting, sleeping = (round(statistics.median(v)) for v in rate.values())
+    ratio = faulting / sleeping
+    b.row("16 tasks, 200 ms: progress of a worker that never faults, per second", faulting,
+          f"{sleeping} while they sleep instead", ratio, ">= 0.9", ratio >= 0.9)
+    b.row("host threads with 256 tasks against 16", threads_of_256, threads,
+          threads_of_256 / threads, "<= 1", threads_of_256 <= threads)
+    b.drop(folder)
+
+
+def first_instruction(b):
+    times = {}
+    for mem in ("256M", "8G"):
+        cases.MEM = mem
+        folder, _ = b.snapshot("first-" + mem, 1, 4)
+        rounds = [b.restore(folder, "user", latency="10ms")["first_instruction_ms"]
+                  for _ in range(ROUNDS)]
+        times[mem] = round(statistics.median(rounds), 1)
+        b.drop(folder)
+    cases.MEM = "256M"
+    ratio = times["8G"] / times["256M"]
+    b.row("first instruction of a sparse 8 GiB snapshot", f"{times['8G']} ms",
+          f"{times['256M']} ms of 256 MiB", ratio, "<= 1.2", ratio <= 1.2)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--apf", required=True)
+    ap.add_argument("--kernel", required=True)
+    ap.add_argument("--initrd", required=True)
+    ap.add_argument("--json", metavar="FILE", help="also write the rows to FILE")
+    args = ap.parse_args()
+    args.name = "bench"
+    b = Bench(args)
+    try:
+        sync_against_user(b)
+        worker(b, many_tasks(b))
+        first_instruction(b)
+    except cases.Failed as e:
+        print(f"failed: {e}", flush=True)
+        return 1
+    finally:
+        shutil.rmtree(b.folder, ignore_errors=True)
+        if args.json:
+            with open(args.json, "w", encoding="utf-8") as f:
+                json.dump(b.rows, f, indent=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
