@@ -3,17 +3,12 @@
 #ifndef STORE_BUILTIN_H
 #define STORE_BUILTIN_H
 
-#include <stddef.h>
-
-#include <apf/store.h>
+#include "store/loop.h"
 
 extern const struct apf_store_ops apf_store_file;
 extern const struct apf_store_ops apf_store_latency;
 extern const struct apf_store_ops apf_store_error;
 extern const struct apf_store_ops apf_store_stats;
-
-#define apf_container_of(ptr, type, member) \
-	((type *)((char *)(ptr) - offsetof(type, member)))
 
 /*
  * Take the next word of a colon-separated argument into buf; *arg moves behind

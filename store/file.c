@@ -18,7 +18,6 @@
 #include <apf/error.h>
 
 #include "store/builtin.h"
-#include "store/loop.h"
 
 /* How long to wait when the ring had no room for a read. */
 #define NO_ROOM_NS	100000u

@@ -2,7 +2,6 @@
 /* The event loop: one io_uring, timers, and calls from other threads. */
 #include <errno.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -234,7 +233,7 @@ static void listen_for_wakes(struct apf_loop *l)
 
 static void woken(struct apf_loop_op *op, int res)
 {
-	listen_for_wakes((struct apf_loop *)((char *)op - offsetof(struct apf_loop, wake_op)));
+	listen_for_wakes(apf_container_of(op, struct apf_loop, wake_op));
 }
 
 static int ring_init(struct apf_loop *l)

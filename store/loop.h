@@ -10,7 +10,13 @@
 #ifndef STORE_LOOP_H
 #define STORE_LOOP_H
 
+#include <stddef.h>
+
 #include <apf/store.h>
+
+/* Callbacks get the timer, op or call they belong to; this finds what it is part of. */
+#define apf_container_of(ptr, type, member) \
+	((type *)((char *)(ptr) - offsetof(type, member)))
 
 struct apf_loop_hooks {
 	/* The owner's work, once per turn. True: there is more, do not sleep before the next. */

@@ -8,7 +8,6 @@
 #include <apf/error.h>
 
 #include "store/builtin.h"
-#include "store/loop.h"
 
 #define BUCKETS	32
 

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest RAM itself: the memfd, its three views, and access without side effects. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <apf/error.h>
+
+#include "memory/memory.h"
+
+/* A page table's reach: arming and mapping a chunk then touches one table. */
+#define VIEW_ALIGN	(CHUNK_PAGES * APF_PAGE_SIZE)
+
+/*
+ * One mapping of the memfd. A child must not inherit it (its accesses would meet no
+ * trap), and no huge page may show a page that has not come.
+ */
+static int map_view(struct apf_mem *m, char **view)
+{
+	size_t size = m->cfg.size;
+	char *room = mmap(NULL, size + VIEW_ALIGN, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *at;
+
+	if (room == MAP_FAILED)
+		return apf_error_set(-errno, "no address space for %zu bytes of RAM: %s", size,
+				     strerror(errno));
+	at = (char *)(((uintptr_t)room + VIEW_ALIGN - 1) & ~(uintptr_t)(VIEW_ALIGN - 1));
+	if (at > room)
+		munmap(room, (size_t)(at - room));
+	munmap(at + size, (size_t)(room + VIEW_ALIGN - at));
+	if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, m->fd,
+		 0) == MAP_FAILED || madvise(at, size, MADV_DONTFORK)) {
+		int r = apf_error_set(-errno, "cannot map %zu bytes of RAM: %s", size,
+				      strerror(errno));
+
+		munmap(at, size);
+		return r;
+	}
+	madvise(at, size, MADV_NOHUGEPAGE);	/* EINVAL where there are none */
+	*view = at;
+	return 0;
+}
+
+int apf_ram_open(struct apf_mem *m)
+{
+	int r;
+
+	m->fd = memfd_create("guest-ram", MFD_CLOEXEC);
+	if (m->fd < 0 || ftruncate(m->fd, (off_t)m->cfg.size)) {
+		r = apf_error_set(-errno, "no memfd of %llu bytes: %s",
+				  (unsigned long long)m->cfg.size, strerror(errno));
+		goto fail;
+	}
+	r = map_view(m, &m->a);
+	if (!r)
+		r = map_view(m, &m->b);
+	if (!r)
+		r = map_view(m, &m->c);
+	if (!r)
+		return 0;
+fail:
+	apf_ram_close(m);
+	return r;
+}
+
+void apf_ram_close(struct apf_mem *m)
+{
+	char *views[] = { m->a, m->b, m->c };
+
+	for (unsigned int i = 0; i < 3; i++)
+		if (views[i])
+			munmap(views[i], m->cfg.size);
+	if (m->fd >= 0)
+		close(m->fd);
+}
+
+uint64_t apf_mem_size(const struct apf_mem *m)
+{
+	return m->cfg.size;
+}
+
+void *apf_mem_view_a(const struct apf_mem *m)
+{
+	return m->a;
+}
+
+void *apf_mem_view_b(const struct apf_mem *m)
+{
+	return m->b;
+}
+
+int apf_mem_fd(const struct apf_mem *m)
+{
+	return m->fd;
+}
+
+uint64_t apf_mem_page_of(const struct apf_mem *m, const void *addr)
+{
+	uintptr_t offset = (uintptr_t)addr - (uintptr_t)m->a;	/* wraps below A: huge */
+
+	return offset < m->cfg.size ? offset >> APF_PAGE_SHIFT : UINT64_MAX;
+}
+
+static int check_range(const struct apf_mem *m, uint64_t offset, size_t len)
+{
+	uint64_t page, end;
+
+	if (offset > m->cfg.size || len > m->cfg.size - offset)
+		return -ERANGE;
+	end = (offset + len + APF_PAGE_SIZE - 1) >> APF_PAGE_SHIFT;
+	for (page = offset >> APF_PAGE_SHIFT; len && page < end; page++)
+		if (!apf_mem_resident(m, page))
+			return -EFAULT;
+	return 0;
+}
+
+int apf_mem_read(const struct apf_mem *m, uint64_t offset, void *buf, size_t len)
+{
+	int r = check_range(m, offset, len);
+
+	if (r)
+		return r;
+	if (len == 4 && offset % 4 == 0) {
+		uint32_t word = __atomic_load_n((uint32_t *)(m->c + offset), __ATOMIC_ACQUIRE);
+
+		memcpy(buf, &word, sizeof(word));
+		return 0;
+	}
+	memcpy(buf, m->c + offset, len);
+	return 0;
+}
+
+int apf_mem_write(struct apf_mem *m, uint64_t offset, const void *buf, size_t len)
+{
+	int r = check_range(m, offset, len);
+
+	if (r)
+		return r;
+	if (len == 4 && offset % 4 == 0) {
+		uint32_t word;
+
+		memcpy(&word, buf, sizeof(word));
+		__atomic_store_n((uint32_t *)(m->c + offset), word, __ATOMIC_RELEASE);
+		return 0;
+	}
+	memcpy(m->c + offset, buf, len);
+	return 0;
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing all of RAM to a file. What is here comes from view C; what is not is read
+ * from the store into buffers of our own, several reads at once, and does not
+ * become resident.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <apf/error.h>
+
+#include "memory/memory.h"
+
+#define SLOTS		16	/* reads at once */
+#define RUN_PAGES	64u	/* pages in one of them */
+#define RUN_BYTES	(RUN_PAGES * APF_PAGE_SIZE)
+
+struct save;
+
+/* One read from the store: the saver's while idle, the pager's while busy. */
+struct slot {
+	struct apf_loop_call call;
+	struct apf_io io;
+	struct save *save;
+	char *buf;
+	uint64_t page;
+	uint32_t n;
+	uint32_t tries;
+	bool used;			/* holds pages that are not written yet */
+	bool busy;			/* under save->lock */
+	int res;
+	char error[320];
+};
+
+struct save {
+	struct apf_mem *mem;
+	int fd;
+	uint64_t done;			/* bytes */
+	void (*progress)(void *arg, uint64_t done);
+	void *arg;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	struct slot slot[SLOTS];
+	unsigned int next;		/* slots are used in turn */
+};
+
+static bool is_zero(const char *page)
+{
+	return !page[0] && !memcmp(page, page + 1, APF_PAGE_SIZE - 1);
+}
+
+static int write_all(int fd, const char *buf, size_t len, uint64_t offset)
+{
+	while (len) {
+		ssize_t n = pwrite(fd, buf, len, (off_t)offset);
+
+		if (n < 0 && errno != EINTR)
+			return apf_error_set(-errno, "cannot write RAM at byte %" PRIu64 ": %s",
+					     offset, strerror(errno));
+		if (n > 0) {
+			buf += n;
+			len -= (size_t)n;
+			offset += (uint64_t)n;
+		}
+	}
+	return 0;
+}
+
+/* Write what is not zero of n pages; the rest stays a hole. */
+static int write_pages(struct save *s, const char *buf, uint64_t page, uint64_t n)
+{
+	uint64_t i = 0, from;
+	int r = 0;
+
+	while (i < n && !r) {
+		while (i < n && is_zero(buf + (i << APF_PAGE_SHIFT)))
+			i++;
+		for (from = i; i < n && !is_zero(buf + (i << APF_PAGE_SHIFT)); i++)
+			;
+		r = write_all(s->fd, buf + (from << APF_PAGE_SHIFT), (i - from) << APF_PAGE_SHIFT,
+			      (page + from) << APF_PAGE_SHIFT);
+	}
+	return r;
+}
+
+static void advance(struct save *s, uint64_t pages)
+{
+	s->done += pages << APF_PAGE_SHIFT;
+	if (s->progress)
+		s->progress(s->arg, s->done);
+}
+
+/* On the pager's thread, from here ... */
+static void read_ended(struct slot *sl, int res)
+{
+	struct save *s = sl->save;
+
+	pthread_mutex_lock(&s->lock);
+	sl->res = res;
+	sl->busy = false;
+	pthread_cond_signal(&s->cond);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void start_slot(struct slot *sl);
+
+static void try_again(struct apf_timer *t)
+{
+	start_slot(apf_container_of(t, struct slot, io.timer));
+}
+
+static void slot_done(struct apf_io *io, int res)
+{
+	struct slot *sl = apf_container_of(io, struct slot, io);
+	struct apf_mem *m = sl->save->mem;
+
+	if (res >= 0) {
+		read_ended(sl, res);
+		return;
+	}
+	if (sl->tries++ == m->cfg.retries) {
+		snprintf(sl->error, sizeof(sl->error), "%s", io->error ? io->error : strerror(-res));
+		read_ended(sl, res);
+		return;
+	}
+	io->timer = (struct apf_timer){ .fn = try_again };
+	apf_loop_timer_arm(m->loop, &io->timer,
+			   apf_loop_now(m->loop) + apf_fetch_backoff(m, sl->tries));
+}
+
+static void start_slot(struct slot *sl)
+{
+	struct apf_store *store = sl->save->mem->cfg.store;
+
+	memset(&sl->io, 0, sizeof(sl->io));
+	sl->io.offset = sl->page << APF_PAGE_SHIFT;
+	sl->io.len = sl->n << APF_PAGE_SHIFT;
+	sl->io.buf = sl->buf;
+	sl->io.done = slot_done;
+	store->ops->submit(store, &sl->io);
+}
+
+static void slot_posted(struct apf_loop_call *c)
+{
+	start_slot(apf_container_of(c, struct slot, call));
+}
+/* ... to here. */
+
+static void wait_for_slot(struct save *s, struct slot *sl)
+{
+	pthread_mutex_lock(&s->lock);
+	while (sl->busy)
+		pthread_cond_wait(&s->cond, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Wait for a slot's read and write what it brought. */
+static int empty_slot(struct save *s, struct slot *sl)
+{
+	int r = 0;
+
+	if (!sl->used)
+		return 0;
+	wait_for_slot(s, sl);
+	sl->used = false;
+	if (sl->res < 0)
+		return apf_error_set(sl->res, "cannot save pages %" PRIu64 " to %" PRIu64
+				     ", which are in the store only: %s", sl->page,
+				     sl->page + sl->n - 1, sl->error);
+	if (sl->res != APF_IO_ZERO)
+		r = write_pages(s, sl->buf, sl->page, sl->n);
+	if (!r)
+		advance(s, sl->n);
+	return r;
+}
+
+static int save_missing(struct save *s, uint64_t page, uint32_t n)
+{
+	struct slot *sl = &s->slot[s->next++ % SLOTS];
+	int r = empty_slot(s, sl);
+
+	if (r < 0)
+		return r;
+	sl->page = page;
+	sl->n = n;
+	sl->tries = 0;
+	sl->used = true;
+	sl->busy = true;
+	sl->call.fn = slot_posted;
+	apf_loop_post(s->mem->loop, &sl->call);
+	return 0;
+}
+
+/* Looking at a page that was never touched would allocate it: ask where there is data. */
+static int save_resident(struct save *s, uint64_t page, uint64_t n)
+{
+	const struct apf_mem *m = s->mem;
+	uint64_t from = page << APF_PAGE_SHIFT, end = (page + n) << APF_PAGE_SHIFT;
+	int r = 0;
+
+	while (!r) {
+		off_t data = lseek(m->fd, (off_t)from, SEEK_DATA);
+		off_t hole = data < 0 ? data : lseek(m->fd, data, SEEK_HOLE);
+
+		if (data < 0 || hole < 0 || (uint64_t)data >= end)
+			break;
+		from = (uint64_t)hole < end ? (uint64_t)hole : end;
+		r = write_pages(s, m->c + data, (uint64_t)data >> APF_PAGE_SHIFT,
+				(from - (uint64_t)data) >> APF_PAGE_SHIFT);
+	}
+	if (!r)
+		advance(s, n);
+	return r;
+}
+
+static int save_all(struct save *s)
+{
+	const struct apf_mem *m = s->mem;
+	uint64_t page = 0, n;
+	int r = 0;
+
+	for (; page < m->pages && !r; page += n) {
+		bool here = apf_mem_resident(m, page);
+		uint64_t most = here ? CHUNK_PAGES : RUN_PAGES;
+
+		for (n = 1; n < most && page + n < m->pages &&
+			    apf_mem_resident(m, page + n) == here; n++)
+			;
+		r = here ? save_resident(s, page, n) : save_missing(s, page, (uint32_t)n);
+	}
+	for (unsigned int i = 0; i < SLOTS && !r; i++)
+		r = empty_slot(s, &s->slot[i]);
+	/* After an error too, reads must have ended before their buffers go. */
+	for (unsigned int i = 0; i < SLOTS; i++)
+		wait_for_slot(s, &s->slot[i]);
+	return r;
+}
+
+static int check_file(const struct apf_mem *m, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return apf_error_set(-errno, "cannot save RAM: %s", strerror(errno));
+	/* Old bytes would show where a hole is left; and it might be what the store reads from. */
+	if (st.st_size)
+		return apf_error_set(-EEXIST, "cannot save RAM: the file is not empty");
+	if (ftruncate(fd, (off_t)m->cfg.size))
+		return apf_error_set(-errno, "cannot save RAM: %s", strerror(errno));
+	return 0;
+}
+
+int apf_mem_save(struct apf_mem *m, int fd, void (*progress)(void *arg, uint64_t done), void *arg)
+{
+	struct save *s;
+	char *buf;
+	int r = check_file(m, fd);
+
+	if (r < 0)
+		return r;
+	buf = mmap(NULL, SLOTS * RUN_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		   -1, 0);
+	s = calloc(1, sizeof(*s));
+	if (buf == MAP_FAILED || !s) {
+		r = apf_error_set(-ENOMEM, "no memory to save RAM with");
+		goto free_all;
+	}
+	*s = (struct save){ .mem = m, .fd = fd, .progress = progress, .arg = arg };
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->cond, NULL);
+	for (unsigned int i = 0; i < SLOTS; i++) {
+		s->slot[i].save = s;
+		s->slot[i].buf = buf + i * RUN_BYTES;
+	}
+	r = save_all(s);
+	pthread_cond_destroy(&s->cond);
+	pthread_mutex_destroy(&s->lock);
+free_all:
+	free(s);
+	if (buf != MAP_FAILED)
+		munmap(buf, SLOTS * RUN_BYTES);
+	return r;
+}
