@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* Booting a VM from files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <apf/error.h>
+
+#include "boot_linux.h"
+#include "internal.h"
+
+#define KERNEL_MAX	(1ull << 30)
+
+/* Read exactly len bytes from where fd stands. A file that shrank meanwhile is an error. */
+static int read_all(int fd, void *buf, size_t len, const char *path)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = read(fd, (char *)buf + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return apf_error_set(-errno, "%s: %s", path, strerror(errno));
+		if (!n)
+			return apf_error_set(-EIO, "%s: ends after %zu of %zu bytes", path, done, len);
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int open_file(const char *path, uint64_t max, int *fd, size_t *len)
+{
+	struct stat st;
+	int err = 0;
+
+	*fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (*fd < 0)
+		return apf_error_set(-errno, "%s: %s", path, strerror(errno));
+	if (fstat(*fd, &st) < 0)
+		err = apf_error_set(-errno, "%s: %s", path, strerror(errno));
+	else if (!S_ISREG(st.st_mode))
+		err = apf_error_set(-EINVAL, "%s: not a regular file", path);
+	else if ((uint64_t)st.st_size > max)
+		err = apf_error_set(-EFBIG, "%s: %llu bytes, at most %llu make sense", path,
+				    (unsigned long long)st.st_size, (unsigned long long)max);
+	if (err)
+		close(*fd);
+	*len = (size_t)st.st_size;
+	return err;
+}
+
+int vmm_read_file(const char *path, size_t max, void **bytes, size_t *len)
+{
+	int fd, err = open_file(path, max, &fd, len);
+
+	if (err)
+		return err;
+	*bytes = malloc(*len + 1);
+	err = *bytes ? read_all(fd, *bytes, *len, path) : -ENOMEM;
+	if (err) {
+		free(*bytes);
+		*bytes = NULL;
+	}
+	close(fd);
+	return err;
+}
+
+static int load(struct vmm *vm, struct vmm_boot_args *args, int initrd_fd, const char *initrd)
+{
+	struct vmm_boot_entry entry;
+	int err = vmm_boot_load(&vm->ram, args, &entry);
+
+	if (!err && entry.initrd)
+		err = read_all(initrd_fd, entry.initrd, args->initrd_len, initrd);
+	if (!err)
+		err = vmm_vcpu_boot(&vm->vcpus[0], entry.rip, entry.boot_params);
+	return err;
+}
+
+int vmm_boot(struct vmm *vm, const struct vmm_boot *boot)
+{
+	struct vmm_boot_args args = { .cmdline = boot->cmdline, .cpus = vm->cfg.cpus };
+	int initrd_fd = -1, err;
+	void *kernel;
+
+	if (boot->initrd) {
+		err = open_file(boot->initrd, UINT32_MAX, &initrd_fd, &args.initrd_len);
+		if (err)
+			return err;
+	}
+	err = vmm_read_file(boot->kernel, KERNEL_MAX, &kernel, &args.kernel_len);
+	if (!err) {
+		args.kernel = kernel;
+		err = load(vm, &args, initrd_fd, boot->initrd);
+		free(kernel);
+	}
+	if (initrd_fd >= 0)
+		close(initrd_fd);
+	return err;
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Booting by the 64-bit entry of the Linux boot protocol; a 64-bit ELF that is not
+ * Linux gets the same: long mode, identity map of 4 GiB, RSI = boot_params.
+ */
+#include "boot_linux.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+
+#include <apf/error.h>
+
+#include "acpi.h"
+#include "machine_x86.h"
+
+#define SETUP_HEADER_AT		0x1f1u
+#define BOOT_FLAG		0xaa55u
+#define HEADER_MAGIC		0x53726448u	/* "HdrS" */
+#define VERSION_MIN		0x020cu		/* the first that names the 64-bit entry */
+#define ENTRY_64		0x200u		/* behind the start of the protected-mode code */
+#define LOADER_UNKNOWN		0xffu
+#define SECTOR			512u
+#define PAGE			4096ull
+#define E820_RAM		1u
+#define E820_RESERVED		2u
+#define INITRD_MAX_OLD		0x37ffffffu
+
+static int bad(const char *what, uint64_t value)
+{
+	return apf_error_set(-EINVAL, "kernel image: %s (0x%llx)", what, (unsigned long long)value);
+}
+
+static int add_segment(struct vmm_image *image, const struct vmm_segment *s, size_t len)
+{
+	if (image->nr_segments == VMM_SEGMENTS_MAX)
+		return bad("too many segments", image->nr_segments);
+	if (s->file_offset > len || s->file_len > len - s->file_offset)
+		return bad("a segment ends behind the file's end, offset", s->file_offset);
+	if (s->mem_len < s->file_len)
+		return bad("a segment is longer in the file than in memory", s->file_len);
+	if (s->gpa < GPA_KERNEL_MIN)
+		return bad("a segment is below 1 MiB, where the VMM's own data is", s->gpa);
+	if (s->mem_len > UINT64_MAX - s->gpa)
+		return bad("a segment wraps around the address space", s->gpa);
+	if (s->gpa + s->mem_len > image->end)
+		image->end = s->gpa + s->mem_len;
+	image->segments[image->nr_segments++] = *s;
+	return 0;
+}
+
+static int check_setup_header(const struct setup_header *h)
+{
+	if (h->boot_flag != BOOT_FLAG)
+		return bad("wrong boot flag", h->boot_flag);
+	if (h->version < VERSION_MIN)
+		return bad("boot protocol is older than 2.12", h->version);
+	if (!(h->loadflags & LOADED_HIGH))
+		return bad("not a bzImage: loads low, loadflags", h->loadflags);
+	if (!(h->xloadflags & XLF_KERNEL_64))
+		return bad("no 64-bit entry: a 32-bit kernel? xloadflags", h->xloadflags);
+	if (h->pref_address % PAGE)
+		return bad("preferred address is not page-aligned", h->pref_address);
+	return 0;
+}
+
+static int parse_bzimage(const uint8_t *file, size_t len, struct vmm_image *out)
+{
+	struct vmm_segment s = { 0 };
+	struct setup_header *h = &out->header;
+	size_t header_end;
+	int err;
+
+	if (len < SETUP_HEADER_AT + sizeof(*h))
+		return bad("too short for a set-up header", len);
+	/* How much of the header is there is its jump instruction's distance. */
+	header_end = 0x202u + file[0x201];
+	if (header_end > SETUP_HEADER_AT + sizeof(*h))
+		header_end = SETUP_HEADER_AT + sizeof(*h);
+	memcpy(h, file + SETUP_HEADER_AT, header_end - SETUP_HEADER_AT);
+	err = check_setup_header(h);
+	if (err)
+		return err;
+	s.file_offset = ((h->setup_sects ? h->setup_sects : 4u) + 1) * SECTOR;
+	if (s.file_offset + ENTRY_64 >= len)
+		return bad("ends before its protected-mode code, offset", s.file_offset);
+	s.gpa = h->pref_address;
+	s.file_len = len - s.file_offset;
+	s.mem_len = h->init_size > s.file_len ? h->init_size : s.file_len;
+	out->has_header = true;
+	out->entry = s.gpa + ENTRY_64;
+	return add_segment(out, &s, len);
+}
+
+static int check_elf_header(const Elf64_Ehdr *e, size_t len)
+{
+	if (e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_ident[EI_DATA] != ELFDATA2LSB)
+		return bad("ELF, but not 64-bit little-endian, class", e->e_ident[EI_CLASS]);
+	if (e->e_machine != EM_X86_64)
+		return bad("ELF of another processor, machine", e->e_machine);
+	if (e->e_type != ET_EXEC && e->e_type != ET_DYN)
+		return bad("ELF, but no executable, type", e->e_type);
+	if (e->e_phentsize != sizeof(Elf64_Phdr))
+		return bad("ELF program headers of odd size", e->e_phentsize);
+	if (e->e_phoff > len || e->e_phnum > (len - e->e_phoff) / sizeof(Elf64_Phdr))
+		return bad("ELF program headers end behind the file's end, offset", e->e_phoff);
+	return 0;
+}
+
+/* Executables name their entry by physical address (Linux) or by virtual address (others). */
+static int find_entry(struct vmm_image *image, uint64_t entry, const uint64_t *virtual_minus_physical)
+{
+	for (unsigned int i = 0; i < image->nr_segments; i++) {
+		const struct vmm_segment *s = &image->segments[i];
+		uint64_t physical = entry - virtual_minus_physical[i];
+
+		if (entry - s->gpa < s->mem_len)
+			image->entry = entry;
+		else if (physical - s->gpa < s->mem_len)
+			image->entry = physical;
+		else
+			continue;
+		return 0;
+	}
+	return bad("ELF entry is in no loaded segment", entry);
+}
+
+static int parse_elf(const uint8_t *file, size_t len, struct vmm_image *out)
+{
+	uint64_t shift[VMM_SEGMENTS_MAX];
+	Elf64_Ehdr e;
+	int err;
+
+	if (len < sizeof(e))
+		return bad("too short for an ELF header", len);
+	memcpy(&e, file, sizeof(e));
+	err = check_elf_header(&e, len);
+	for (unsigned int i = 0; i < e.e_phnum && !err; i++) {
+		struct vmm_segment s;
+		Elf64_Phdr p;
+
+		memcpy(&p, file + e.e_phoff + i * sizeof(p), sizeof(p));
+		if (p.p_type != PT_LOAD || !p.p_memsz)
+			continue;
+		s = (struct vmm_segment){ p.p_paddr, p.p_offset, p.p_filesz, p.p_memsz };
+		if (out->nr_segments < VMM_SEGMENTS_MAX)
+			shift[out->nr_segments] = p.p_vaddr - p.p_paddr;
+		err = add_segment(out, &s, len);
+	}
+	return err ? err : find_entry(out, e.e_entry, shift);
+}
+
+int vmm_image_parse(const void *file, size_t len, struct vmm_image *out)
+{
+	const uint8_t *bytes = file;
+	uint32_t magic;
+
+	memset(out, 0, sizeof(*out));
+	if (len >= SELFMAG && !memcmp(bytes, ELFMAG, SELFMAG))
+		return parse_elf(bytes, len, out);
+	if (len < 0x206)
+		return bad("too short for any kernel", len);
+	memcpy(&magic, bytes + 0x202, sizeof(magic));
+	if (magic == HEADER_MAGIC)
+		return parse_bzimage(bytes, len, out);
+	return apf_error_set(-EINVAL, "kernel image: neither a bzImage nor an ELF file");
+}
+
+static int load_segments(const struct vmm_ram *ram, const struct vmm_image *image,
+			 const uint8_t *file)
+{
+	for (unsigned int i = 0; i < image->nr_segments; i++) {
+		const struct vmm_segment *s = &image->segments[i];
+		void *to = vmm_ram_at(ram, s->gpa, s->mem_len);
+
+		if (!to)
+			return apf_error_set(-ENOSPC, "kernel needs %llu KiB at 0x%llx; the guest's memory "
+					     "is too small", (unsigned long long)s->mem_len >> 10,
+					     (unsigned long long)s->gpa);
+		memcpy(to, file + s->file_offset, s->file_len);
+	}
+	return 0;
+}
+
+/* As high as the kernel can reach it, page-aligned, above the kernel. */
+static int place_initrd(const struct vmm_ram *ram, const struct vmm_image *image, size_t len,
+			struct boot_params *bp, void **where)
+{
+	uint64_t top = ram->slots[0].size, max = INITRD_MAX_OLD, at;
+
+	*where = NULL;
+	if (!len)
+		return 0;
+	if (image->has_header && image->header.initrd_addr_max)
+		max = image->header.initrd_addr_max;
+	top = top < max + 1 ? top : max + 1;
+	at = top > len ? (top - len) & ~(PAGE - 1) : 0;
+	if (at < image->end || len > UINT32_MAX)
+		return apf_error_set(-ENOSPC, "initrd of %zu bytes does not fit between the kernel's end at "
+				     "0x%llx and 0x%llx", len, (unsigned long long)image->end,
+				     (unsigned long long)top);
+	bp->hdr.ramdisk_image = (uint32_t)at;
+	bp->hdr.ramdisk_size = (uint32_t)len;
+	*where = vmm_ram_at(ram, at, len);
+	return 0;
+}
+
+static int put_cmdline(const struct vmm_ram *ram, const struct vmm_image *image, const char *text,
+		       struct boot_params *bp)
+{
+	uint64_t max = CMDLINE_MAX - 1, len = strlen(text);
+
+	if (image->has_header && image->header.cmdline_size && image->header.cmdline_size < max)
+		max = image->header.cmdline_size;
+	if (len > max)
+		return apf_error_set(-EINVAL, "command line has %llu bytes; this kernel takes %llu",
+				     (unsigned long long)len, (unsigned long long)max);
+	memcpy(vmm_ram_at(ram, GPA_CMDLINE, len + 1), text, len + 1);
+	bp->hdr.cmd_line_ptr = GPA_CMDLINE;
+	bp->hdr.cmdline_size = (uint32_t)max;
+	return 0;
+}
+
+static void add_e820(struct boot_params *bp, uint64_t from, uint64_t to, uint32_t type)
+{
+	bp->e820_table[bp->e820_entries++] = (struct boot_e820_entry){ from, to - from, type };
+}
+
+static void fill_e820(const struct vmm_ram *ram, struct boot_params *bp)
+{
+	add_e820(bp, 0, GPA_EBDA, E820_RAM);
+	add_e820(bp, GPA_ACPI, GPA_ACPI_END, E820_RESERVED);
+	add_e820(bp, GPA_ACPI_END, ram->slots[0].size, E820_RAM);
+	if (ram->nr_slots > 1)
+		add_e820(bp, ram->slots[1].gpa, ram->slots[1].gpa + ram->slots[1].size, E820_RAM);
+}
+
+/* Four descriptors; identity map of 4 GiB in 2 MiB pages. */
+static void put_tables(const struct vmm_ram *ram)
+{
+	static const uint64_t gdt[4] = { 0, 0, 0x00af9b000000ffffull, 0x00cf93000000ffffull };
+	const uint64_t present_write = 3, huge = 1u << 7;
+	uint64_t *pml4 = vmm_ram_at(ram, GPA_PAGE_TABLES, 6 * PAGE);
+	uint64_t *pdpt = pml4 + 512, *pd = pml4 + 1024;
+
+	memcpy(vmm_ram_at(ram, GPA_GDT, sizeof(gdt)), gdt, sizeof(gdt));
+	pml4[0] = (GPA_PAGE_TABLES + PAGE) | present_write;
+	for (uint64_t i = 0; i < 4; i++)
+		pdpt[i] = (GPA_PAGE_TABLES + (2 + i) * PAGE) | present_write;
+	for (uint64_t i = 0; i < 4 * 512; i++)
+		pd[i] = i << 21 | huge | present_write;
+}
+
+/* What the header of an ELF kernel would say; of a bzImage only what the loader owns. */
+static void fill_header(const struct vmm_image *image, struct setup_header *h)
+{
+	*h = image->header;
+	h->type_of_loader = LOADER_UNKNOWN;
+	h->setup_data = 0;
+	h->boot_flag = BOOT_FLAG;
+	h->header = HEADER_MAGIC;
+	if (!image->has_header) {
+		h->version = VERSION_MIN;
+		h->loadflags = LOADED_HIGH;
+		h->kernel_alignment = 1u << 21;
+	}
+}
+
+int vmm_boot_load(const struct vmm_ram *ram, const struct vmm_boot_args *args,
+		  struct vmm_boot_entry *out)
+{
+	struct boot_params *bp = vmm_ram_at(ram, GPA_BOOT_PARAMS, sizeof(*bp));
+	struct vmm_image image;
+	int err = vmm_image_parse(args->kernel, args->kernel_len, &image);
+
+	if (err)
+		return err;
+	if (!vmm_ram_at(ram, 0, 2 * GPA_KERNEL_MIN))
+		return apf_error_set(-ENOSPC, "a guest needs at least 2 MiB of memory");
+	err = load_segments(ram, &image, args->kernel);
+	if (err)
+		return err;
+	memset(bp, 0, sizeof(*bp));
+	fill_header(&image, &bp->hdr);
+	err = place_initrd(ram, &image, args->initrd_len, bp, &out->initrd);
+	if (!err)
+		err = put_cmdline(ram, &image, args->cmdline, bp);
+	if (err)
+		return err;
+	fill_e820(ram, bp);
+	put_tables(ram);
+	bp->acpi_rsdp_addr = vmm_acpi_write(ram, args->cpus);
+	out->rip = image.entry;
+	out->boot_params = GPA_BOOT_PARAMS;
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* Where things are in the x86 machine; shared by its ACPI tables and its devices. */
+#ifndef VMM_MACHINE_X86_H
+#define VMM_MACHINE_X86_H
+
+/* I/O ports. The first three are the hardware-reduced ACPI registers. */
+#define PORT_SLEEP_CONTROL	0x600u
+#define PORT_SLEEP_STATUS	0x601u
+#define PORT_RESET		0x602u
+#define PORT_KEYBOARD		0x64u	/* write 0xfe: the oldest way to reset a PC */
+
+#define SLEEP_TYPE_S5		5u	/* what \_S5 in the DSDT says */
+#define SLEEP_ENABLE		0x20u
+#define SLEEP_TYPE(value)	((value) >> 2 & 7u)
+#define RESET_VALUE		1u
+#define KEYBOARD_RESET		0xfeu
+
+/* Guest-physical addresses. */
+#define GPA_GDT			0x500ull
+#define GPA_BOOT_PARAMS		0x7000ull
+#define GPA_STACK_TOP		0x8ff0ull
+#define GPA_PAGE_TABLES		0x9000ull	/* 6 pages: identity map of 4 GiB */
+#define GPA_CMDLINE		0x20000ull
+#define CMDLINE_MAX		0x10000ull
+#define GPA_EBDA		0x9fc00ull	/* end of conventional memory */
+#define GPA_ACPI		0xe0000ull
+#define GPA_ACPI_END		0x100000ull	/* also where ordinary memory starts */
+#define GPA_KERNEL_MIN		0x100000ull
+#define GPA_KVM_IDENTITY	0xfffbc000ull	/* KVM's own, for processors that need it */
+#define GPA_KVM_TSS		0xfffbd000ull
+#define GPA_LAPIC		0xfee00000u
+#define GPA_IOAPIC		0xfec00000u
+
+#define SELECTOR_CODE		0x10u		/* the boot protocol's __BOOT_CS and __BOOT_DS */
+#define SELECTOR_DATA		0x18u
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest RAM in guest-physical space; see ram.h. */
+#include "ram.h"
+
+void vmm_ram_init(struct vmm_ram *ram, void *base, uint64_t size)
+{
+	uint64_t low = size < VMM_RAM_LOW_END ? size : VMM_RAM_LOW_END;
+
+	ram->base = base;
+	ram->slots[0] = (struct apf_kvm_slot){ .gpa = 0, .size = low, .offset = 0 };
+	ram->slots[1] = (struct apf_kvm_slot){ .gpa = VMM_RAM_HIGH_START, .size = size - low,
+					       .offset = low };
+	ram->nr_slots = size > low ? 2 : 1;
+}
+
+void *vmm_ram_at(const struct vmm_ram *ram, uint64_t gpa, uint64_t len)
+{
+	for (unsigned int i = 0; i < ram->nr_slots; i++) {
+		const struct apf_kvm_slot *s = &ram->slots[i];
+
+		if (gpa >= s->gpa && gpa - s->gpa <= s->size && len <= s->size - (gpa - s->gpa))
+			return ram->base + s->offset + (gpa - s->gpa);
+	}
+	return NULL;
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Registers of one vCPU, from and to a snapshot. The order of loading matters:
+ * CPUID decides what the rest may hold; the local APIC needs its base from sregs,
+ * TSC_DEADLINE needs the APIC's timer mode and the TSC; KVM_SET_REGS clears a
+ * pending exception, so events come after it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include <apf/error.h>
+
+#include "internal.h"
+#include "machine_x86.h"
+
+#define MSR_TSC			0x10u
+#define MSR_TSC_DEADLINE	0x6e0u
+#define MSRS_AT_ONCE		64u	/* KVM takes fewer than 256 in one call */
+#define MSRS_MAX		4000u
+
+#define CR0_PE_MP_ET_NE_WP_AM_PG 0x80050033u
+#define CR4_PAE			0x20u
+#define EFER_LME_LMA		0x500u
+
+union msrs {
+	struct kvm_msrs head;
+	uint8_t bytes[sizeof(struct kvm_msrs) + MSRS_AT_ONCE * sizeof(struct kvm_msr_entry)];
+};
+
+int vmm_vcpu_boot(struct vmm_vcpu *v, uint64_t rip, uint64_t rsi)
+{
+	const struct kvm_regs regs = { .rip = rip, .rsi = rsi, .rsp = GPA_STACK_TOP, .rflags = 2 };
+	struct kvm_sregs sregs;
+	struct kvm_segment data = { .limit = 0xffffffff, .selector = SELECTOR_DATA, .present = 1,
+				    .type = 3, .s = 1, .db = 1, .g = 1 };
+	struct kvm_segment code = { .limit = 0xffffffff, .selector = SELECTOR_CODE, .present = 1,
+				    .type = 11, .s = 1, .l = 1, .g = 1 };
+
+	if (ioctl(v->fd, KVM_GET_SREGS, &sregs) < 0)
+		return apf_error_set(-errno, "vmm: KVM_GET_SREGS: %s", strerror(errno));
+	sregs.cr0 = CR0_PE_MP_ET_NE_WP_AM_PG;
+	sregs.cr3 = GPA_PAGE_TABLES;
+	sregs.cr4 = CR4_PAE;
+	sregs.efer = EFER_LME_LMA;
+	sregs.gdt.base = GPA_GDT;
+	sregs.gdt.limit = 4 * 8 - 1;
+	sregs.idt.limit = 0;
+	sregs.cs = code;
+	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+	sregs.tr.present = 1;
+	sregs.tr.type = 11;
+	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) < 0 || ioctl(v->fd, KVM_SET_REGS, &regs) < 0)
+		return apf_error_set(-errno, "vmm: cannot set vCPU %u to its entry: %s", v->id,
+				     strerror(errno));
+	return 0;
+}
+
+void vmm_vcpu_clock_paused(struct vmm_vcpu *v)
+{
+	ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0);	/* fails where the guest has no such clock */
+}
+
+/* Bytes of the extended state: more than 4096 where the processor has AMX. */
+static size_t xsave_size(const struct vmm *vm)
+{
+	int n = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+
+	return n > (int)sizeof(struct kvm_xsave) ? (size_t)n : sizeof(struct kvm_xsave);
+}
+
+/* State that is one struct and one ioctl each way. */
+struct piece {
+	enum vmm_section section;
+	unsigned long get, set;
+	size_t size;
+};
+
+static const struct piece sregs_piece = { VMM_SEC_SREGS, KVM_GET_SREGS, KVM_SET_SREGS,
+					  sizeof(struct kvm_sregs) };
+static const struct piece lapic_piece = { VMM_SEC_LAPIC, KVM_GET_LAPIC, KVM_SET_LAPIC,
+					  sizeof(struct kvm_lapic_state) };
+static const struct piece xcrs_piece = { VMM_SEC_XCRS, KVM_GET_XCRS, KVM_SET_XCRS,
+					 sizeof(struct kvm_xcrs) };
+static const struct piece regs_piece = { VMM_SEC_REGS, KVM_GET_REGS, KVM_SET_REGS,
+					 sizeof(struct kvm_regs) };
+static const struct piece debug_piece = { VMM_SEC_DEBUGREGS, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS,
+					  sizeof(struct kvm_debugregs) };
+static const struct piece events_piece = { VMM_SEC_EVENTS, KVM_GET_VCPU_EVENTS,
+					   KVM_SET_VCPU_EVENTS, sizeof(struct kvm_vcpu_events) };
+
+static int failed(const struct vmm_vcpu *v, const char *what, enum vmm_section section)
+{
+	int err = errno;
+
+	return apf_error_set(-err, "vmm: vCPU %u: KVM does not %s its %s: %s", v->id, what,
+			     vmm_section_name(section), strerror(err));
+}
+
+static int save_piece(struct vmm_vcpu *v, struct vmm_snapshot_writer *w, const struct piece *p)
+{
+	void *at = vmm_snapshot_add(w, p->section, v->id, NULL, p->size);
+
+	if (!at)
+		return -ENOMEM;
+	return ioctl(v->fd, p->get, at) < 0 ? failed(v, "give", p->section) : 0;
+}
+
+static int load_piece(struct vmm_vcpu *v, const struct vmm_snapshot *s, const struct piece *p)
+{
+	const struct vmm_bytes *b = &s->sec[p->section][v->id];
+
+	if (!b->data)
+		return 0;
+	return ioctl(v->fd, p->set, b->data) < 0 ? failed(v, "take", p->section) : 0;
+}
+
+static int save_xsave(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
+{
+	size_t size = xsave_size(v->vm);
+	const struct piece p = { VMM_SEC_XSAVE, size > sizeof(struct kvm_xsave) ? KVM_GET_XSAVE2
+				 : KVM_GET_XSAVE, 0, size };
+
+	return save_piece(v, w, &p);
+}
+
+/* KVM reads as many bytes as this processor's state has, so the section must have them. */
+static int load_xsave(struct vmm_vcpu *v, const struct vmm_snapshot *s)
+{
+	const struct piece p = { VMM_SEC_XSAVE, 0, KVM_SET_XSAVE, 0 };
+	size_t size = xsave_size(v->vm), have = s->sec[VMM_SEC_XSAVE][v->id].len;
+
+	if (have != size)
+		return apf_error_set(-EINVAL, "snapshot: section xsave[%u] has %zu bytes, this processor's "
+				     "state has %zu", v->id, have, size);
+	return load_piece(v, s, &p);
+}
+
+static void swap_to(struct kvm_msr_list *l, uint32_t index, uint32_t to)
+{
+	for (uint32_t i = 0; i < l->nmsrs; i++) {
+		if (l->indices[i] != index)
+			continue;
+		l->indices[i] = l->indices[to];
+		l->indices[to] = index;
+		return;
+	}
+}
+
+/* The registers that KVM can save, less libapf's; TSC first, TSC_DEADLINE last. */
+static struct kvm_msr_list *msr_list(struct vmm *vm)
+{
+	struct kvm_msr_list probe = { 0 }, *l;
+	uint32_t n = 0;
+
+	ioctl(vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, &probe);	/* E2BIG, and says how many */
+	if (probe.nmsrs > MSRS_MAX)
+		return NULL;
+	l = calloc(1, sizeof(*l) + probe.nmsrs * sizeof(l->indices[0]));
+	if (!l)
+		return NULL;
+	l->nmsrs = probe.nmsrs;
+	if (ioctl(vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, l) < 0) {
+		free(l);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < l->nmsrs; i++)
+		if (!apf_kvm_owns_msr(l->indices[i]))
+			l->indices[n++] = l->indices[i];
+	l->nmsrs = n;
+	swap_to(l, MSR_TSC, 0);
+	swap_to(l, MSR_TSC_DEADLINE, n - 1);
+	return l;
+}
+
+/* Read the listed registers; those that this vCPU does not have are left out. Returns how many. */
+static uint32_t read_msrs(const struct vmm_vcpu *v, const struct kvm_msr_list *l,
+			  struct kvm_msr_entry *out)
+{
+	uint32_t got = 0;
+
+	for (uint32_t pos = 0; pos < l->nmsrs;) {
+		uint32_t n = l->nmsrs - pos < MSRS_AT_ONCE ? l->nmsrs - pos : MSRS_AT_ONCE;
+		union msrs m = { .head.nmsrs = n };
+		int r;
+
+		for (uint32_t i = 0; i < n; i++)
+			m.head.entries[i].index = l->indices[pos + i];
+		r = ioctl(v->fd, KVM_GET_MSRS, &m);
+		r = r < 0 ? 0 : r;
+		memcpy(out + got, m.head.entries, (size_t)r * sizeof(*out));
+		got += (uint32_t)r;
+		pos += (uint32_t)r + ((uint32_t)r < n);
+	}
+	return got;
+}
+
+static int save_msrs(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
+{
+	struct kvm_msr_list *l = msr_list(v->vm);
+	struct kvm_msrs *m = l ? calloc(1, sizeof(*m) + l->nmsrs * sizeof(m->entries[0])) : NULL;
+
+	if (m) {
+		m->nmsrs = read_msrs(v, l, m->entries);
+		vmm_snapshot_add(w, VMM_SEC_MSRS, v->id, m,
+				 sizeof(*m) + m->nmsrs * sizeof(m->entries[0]));
+	}
+	free(l);
+	free(m);
+	return m ? 0 : apf_error_set(-ENOMEM, "vmm: vCPU %u: cannot list its MSRs", v->id);
+}
+
+/* A register that KVM does not take is no loss if it has that value already. */
+static int check_refused(const struct vmm_vcpu *v, const struct kvm_msr_entry *e)
+{
+	union msrs m = { .head.nmsrs = 1 };
+
+	m.head.entries[0].index = e->index;
+	if (ioctl(v->fd, KVM_GET_MSRS, &m) == 1 && m.head.entries[0].data == e->data)
+		return 0;
+	return apf_error_set(-EINVAL, "snapshot: vCPU %u: KVM does not take 0x%llx for MSR 0x%x", v->id,
+			     (unsigned long long)e->data, e->index);
+}
+
+static int write_msrs(const struct vmm_vcpu *v, const struct kvm_msr_entry *e, uint32_t count)
+{
+	for (uint32_t pos = 0; pos < count;) {
+		uint32_t n = count - pos < MSRS_AT_ONCE ? count - pos : MSRS_AT_ONCE;
+		union msrs m = { .head.nmsrs = n };
+		int r, err;
+
+		memcpy(m.head.entries, e + pos, n * sizeof(*e));
+		r = ioctl(v->fd, KVM_SET_MSRS, &m);
+		if (r < 0)
+			return failed(v, "take", VMM_SEC_MSRS);
+		pos += (uint32_t)r;
+		if ((uint32_t)r == n)
+			continue;
+		err = check_refused(v, &e[pos++]);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int load_msrs(struct vmm_vcpu *v, const struct vmm_snapshot *s)
+{
+	const struct vmm_bytes *b = &s->sec[VMM_SEC_MSRS][v->id];
+	const struct kvm_msrs *m = (const struct kvm_msrs *)b->data;
+	int err;
+
+	if (m->nmsrs > MSRS_MAX || b->len != sizeof(*m) + m->nmsrs * sizeof(m->entries[0]))
+		return apf_error_set(-EINVAL, "snapshot: section msrs[%u] has %u entries in %zu bytes",
+				     v->id, m->nmsrs, b->len);
+	for (uint32_t i = 0; i < m->nmsrs; i++)
+		if (apf_kvm_owns_msr(m->entries[i].index))
+			return apf_error_set(-EINVAL, "snapshot: section msrs[%u] holds MSR 0x%x, which "
+					     "belongs into section apf", v->id, m->entries[i].index);
+	err = apf_kvm_need_msrs(v->vm->apf, m);
+	return err ? err : write_msrs(v, m->entries, m->nmsrs);
+}
+
+static int save_tsc_khz(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
+{
+	int khz = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+
+	if (khz > 0)
+		vmm_snapshot_add(w, VMM_SEC_TSC_KHZ, v->id, &khz, sizeof(khz));
+	return 0;
+}
+
+static int load_tsc_khz(struct vmm_vcpu *v, const struct vmm_snapshot *s)
+{
+	const struct vmm_bytes *b = &s->sec[VMM_SEC_TSC_KHZ][v->id];
+	uint32_t khz;
+
+	if (!b->data)
+		return 0;
+	memcpy(&khz, b->data, sizeof(khz));
+	if (ioctl(v->fd, KVM_GET_TSC_KHZ, 0) == (int)khz)
+		return 0;
+	return ioctl(v->fd, KVM_SET_TSC_KHZ, khz) < 0 ? failed(v, "take", VMM_SEC_TSC_KHZ) : 0;
+}
+
+/* libapf's bytes, and the mp_state as it must be stored (C16). */
+static int save_apf(struct vmm_vcpu *v, struct vmm_snapshot_writer *w, struct kvm_mp_state *mp)
+{
+	size_t size = apf_kvm_vcpu_save(v->apf, NULL, 0, &mp->mp_state);
+	void *at = vmm_snapshot_add(w, VMM_SEC_APF, v->id, NULL, size);
+
+	if (!at)
+		return -ENOMEM;
+	if (apf_kvm_vcpu_save(v->apf, at, size, &mp->mp_state) != size)
+		return apf_error_set(-EAGAIN, "vmm: vCPU %u: its APF state changed while it was saved",
+				     v->id);
+	vmm_snapshot_add(w, VMM_SEC_MP_STATE, v->id, mp, sizeof(*mp));
+	return 0;
+}
+
+int vmm_vcpu_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
+{
+	struct kvm_mp_state mp;
+	int err;
+
+	/* First: KVM lets an INIT or SIPI that waits take effect in this call. */
+	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
+		return failed(v, "give", VMM_SEC_MP_STATE);
+	err = save_apf(v, w, &mp);
+	if (!err)
+		err = vmm_cpuid_save(v, w);
+	if (!err)
+		err = save_tsc_khz(v, w);
+	if (!err)
+		err = save_piece(v, w, &sregs_piece);
+	if (!err)
+		err = save_piece(v, w, &lapic_piece);
+	if (!err && ioctl(v->vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XCRS) > 0)
+		err = save_piece(v, w, &xcrs_piece);
+	if (!err)
+		err = save_xsave(v, w);
+	if (!err)
+		err = save_msrs(v, w);
+	if (!err)
+		err = save_piece(v, w, &regs_piece);
+	if (!err)
+		err = save_piece(v, w, &debug_piece);
+	return err ? err : save_piece(v, w, &events_piece);
+}
+
+int vmm_vcpu_load(struct vmm_vcpu *v, const struct vmm_snapshot *s)
+{
+	static const struct piece mp_piece = { VMM_SEC_MP_STATE, 0, KVM_SET_MP_STATE, 0 };
+	int err = vmm_cpuid_load(v, &s->sec[VMM_SEC_CPUID][v->id]);
+
+	if (!err)
+		err = load_tsc_khz(v, s);
+	if (!err)
+		err = load_piece(v, s, &sregs_piece);
+	if (!err)
+		err = load_piece(v, s, &lapic_piece);
+	if (!err)
+		err = load_piece(v, s, &xcrs_piece);
+	if (!err)
+		err = load_xsave(v, s);
+	if (!err)
+		err = load_msrs(v, s);
+	if (!err)
+		err = load_piece(v, s, &regs_piece);
+	if (!err)
+		err = load_piece(v, s, &debug_piece);
+	if (!err)
+		err = load_piece(v, s, &events_piece);
+	return err ? err : load_piece(v, s, &mp_piece);
+}
+
+int vmm_vcpu_load_apf(struct vmm_vcpu *v, const struct vmm_snapshot *s)
+{
+	const struct vmm_bytes *b = &s->sec[VMM_SEC_APF][v->id];
+
+	return apf_kvm_vcpu_load(v->apf, b->data, b->len, (enum apf_delivery)s->vm.delivery);
+}

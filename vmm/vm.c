@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A VM's life: creation, vCPU threads, pause and resume, end, destruction.
+ *
+ * A pause is a handshake: the owner sets `hold` and kicks every vCPU; each leaves
+ * the guest with its I/O completed and parks; the owner waits until all have.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <apf/error.h>
+#include <apf/store.h>
+
+#include "internal.h"
+
+static const char *const end_names[] = {
+	[VMM_RUNNING] = "running", [VMM_END_UNTIL] = "until", [VMM_END_POWEROFF] = "poweroff",
+	[VMM_END_RESET] = "reset", [VMM_END_CRASH] = "crash", [VMM_END_TIMEOUT] = "timeout",
+	[VMM_END_STOP] = "stop", [VMM_END_PAGE_LOST] = "page-lost", [VMM_END_ERROR] = "error",
+};
+
+static const char *const delivery_names[] = {
+	[APF_DELIVERY_SYNC] = "sync", [APF_DELIVERY_KERNEL] = "kernel", [APF_DELIVERY_USER] = "user",
+};
+
+const char *vmm_end_name(enum vmm_end end)
+{
+	return end_names[end];
+}
+
+const char *vmm_delivery_name(enum apf_delivery d)
+{
+	return delivery_names[d];
+}
+
+int vmm_delivery_parse(const char *text, enum apf_delivery *d)
+{
+	for (unsigned int i = 0; i < sizeof(delivery_names) / sizeof(*delivery_names); i++) {
+		if (strcmp(text, delivery_names[i]))
+			continue;
+		*d = i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+uint64_t vmm_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void set_serial_irq(void *ctx, bool level)
+{
+	struct vmm *vm = ctx;
+	struct kvm_irq_level line = { .irq = VMM_SERIAL_IRQ, .level = level };
+
+	ioctl(vm->vm_fd, KVM_IRQ_LINE, &line);
+}
+
+static void until_seen(void *ctx, const char *line)
+{
+	vmm_finish(ctx, VMM_END_UNTIL, "%s", line);
+}
+
+static int init_serial(struct vmm *vm)
+{
+	struct vmm_console_config console = vm->cfg.console;
+	int err;
+
+	console.until_seen = until_seen;
+	console.ctx = vm;
+	err = vmm_console_init(&vm->console, &console);
+	if (err)
+		return err;
+	vm->serial.console = &vm->console;
+	vm->serial.set_irq = set_serial_irq;
+	vm->serial.ctx = vm;
+	return vmm_serial_init(&vm->serial, vm->cfg.input, vm->cfg.input_len);
+}
+
+static int open_kvm(struct vmm *vm)
+{
+	int n;
+
+	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (vm->kvm_fd < 0)
+		return apf_error_set(-errno, "vmm: /dev/kvm: %s; `apf doctor` says more",
+				     strerror(errno));
+	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+	if (vm->vm_fd < 0)
+		return apf_error_set(-errno, "vmm: KVM_CREATE_VM: %s", strerror(errno));
+	n = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (n < 0)
+		return apf_error_set(-errno, "vmm: KVM_GET_VCPU_MMAP_SIZE: %s", strerror(errno));
+	vm->run_size = (size_t)n;
+	n = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	if (n > 0 && vm->cfg.cpus > (unsigned int)n)
+		return apf_error_set(-EINVAL, "vmm: %u vCPUs; this KVM has at most %d", vm->cfg.cpus, n);
+	return 0;
+}
+
+static int init_mem(struct vmm *vm)
+{
+	struct apf_mem_config mc = {
+		.size = vm->cfg.mem_size,
+		.trap = !vm->cfg.store ? APF_TRAP_NONE
+			: vm->cfg.delivery == APF_DELIVERY_USER ? APF_TRAP_POISON : APF_TRAP_BLOCK,
+		.store = vm->cfg.store,
+		.done = apf_kvm_pages_done,
+		.ctx = &vm->apf,
+	};
+	int err = apf_mem_create(&mc, &vm->mem);
+
+	if (err)
+		return err;
+	vm->cfg.store = NULL;	/* now the memory's */
+	vmm_ram_init(&vm->ram, apf_mem_view_b(vm->mem), vm->cfg.mem_size);
+	for (unsigned int i = 0; i < vm->ram.nr_slots; i++) {
+		const struct apf_kvm_slot *s = &vm->ram.slots[i];
+		struct kvm_userspace_memory_region region = {
+			.slot = i,
+			.guest_phys_addr = s->gpa,
+			.memory_size = s->size,
+			.userspace_addr = (uintptr_t)apf_mem_view_a(vm->mem) + s->offset,
+		};
+
+		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+			return apf_error_set(-errno, "vmm: cannot give KVM memory slot %u: %s", i,
+					     strerror(errno));
+	}
+	return 0;
+}
+
+static int init_apf(struct vmm *vm)
+{
+	struct apf_kvm_config kc = {
+		.kvm_fd = vm->kvm_fd,
+		.vm_fd = vm->vm_fd,
+		.mem = vm->mem,
+		.slots = vm->ram.slots,
+		.nr_slots = vm->ram.nr_slots,
+		.delivery = vm->cfg.delivery,
+		.halt = vm->cfg.halt,
+		.max_vcpus = vm->cfg.cpus,
+	};
+	struct apf_kvm *k;
+	int err = apf_kvm_create(&kc, &k);
+
+	if (!err)
+		__atomic_store_n(&vm->apf, k, __ATOMIC_RELEASE);
+	return err;
+}
+
+static int init_vcpu(struct vmm_vcpu *v)
+{
+	struct vmm *vm = v->vm;
+
+	v->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)v->id);
+	if (v->fd < 0)
+		return apf_error_set(-errno, "vmm: KVM_CREATE_VCPU %u: %s", v->id, strerror(errno));
+	v->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (v->run == MAP_FAILED) {
+		v->run = NULL;
+		return apf_error_set(-errno, "vmm: mmap of vCPU %u: %s", v->id, strerror(errno));
+	}
+	return 0;
+}
+
+static int init_vcpus(struct vmm *vm)
+{
+	vm->vcpus = calloc(vm->cfg.cpus, sizeof(*vm->vcpus));
+	if (!vm->vcpus)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < vm->cfg.cpus; i++)
+		vm->vcpus[i] = (struct vmm_vcpu){ .vm = vm, .id = i, .fd = -1 };
+	for (unsigned int i = 0; i < vm->cfg.cpus; i++) {
+		struct vmm_vcpu *v = &vm->vcpus[i];
+		int err = init_vcpu(v);
+
+		if (!err)
+			err = vmm_cpuid_init(v);
+		if (!err)
+			err = apf_kvm_vcpu_add(vm->apf, v->id, v->fd, v->run, &v->apf);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int vmm_create(const struct vmm_config *cfg, struct vmm **out)
+{
+	struct vmm *vm = calloc(1, sizeof(*vm));
+	int err;
+
+	if (!vm) {
+		apf_store_close(cfg->store);
+		return -ENOMEM;
+	}
+	vm->cfg = *cfg;
+	vm->kvm_fd = vm->vm_fd = -1;
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->cond, NULL);
+	vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	err = vm->event_fd < 0 ? apf_error_set(-errno, "vmm: eventfd: %s", strerror(errno)) : 0;
+	if (!err)
+		err = init_serial(vm);
+	if (!err)
+		err = open_kvm(vm);
+	if (!err)
+		err = vmm_machine_init(vm);
+	if (!err)
+		err = init_mem(vm);
+	if (!err)
+		err = init_apf(vm);
+	if (!err)
+		err = init_vcpus(vm);
+	if (err) {
+		vmm_destroy(vm);
+		return err;
+	}
+	*out = vm;
+	return 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void vmm_destroy(struct vmm *vm)
+{
+	if (!vm)
+		return;
+	vmm_stop(vm);
+	for (unsigned int i = 0; vm->vcpus && i < vm->cfg.cpus; i++) {
+		if (vm->vcpus[i].run)
+			munmap(vm->vcpus[i].run, vm->run_size);
+		close_fd(vm->vcpus[i].fd);
+	}
+	if (vm->mem)
+		apf_mem_destroy(vm->mem);
+	apf_kvm_destroy(vm->apf);
+	apf_store_close(vm->cfg.store);
+	close_fd(vm->vm_fd);
+	close_fd(vm->kvm_fd);
+	close_fd(vm->event_fd);
+	free(vm->vcpus);
+	vmm_serial_destroy(&vm->serial);
+	vmm_console_destroy(&vm->console);
+	pthread_mutex_destroy(&vm->lock);
+	pthread_cond_destroy(&vm->cond);
+	free(vm);
+}
+
+static void kick_all(struct vmm *vm)
+{
+	for (unsigned int i = 0; i < vm->threads; i++)
+		apf_kvm_kick(vm->vcpus[i].apf);
+}
+
+static void wait_parked(struct vmm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	while (vm->parked < vm->threads)
+		pthread_cond_wait(&vm->cond, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+int vmm_start(struct vmm *vm)
+{
+	vm->hold = true;
+	for (unsigned int i = 0; i < vm->cfg.cpus; i++) {
+		int err = pthread_create(&vm->vcpus[i].thread, NULL, vmm_vcpu_main, &vm->vcpus[i]);
+
+		if (err)
+			return apf_error_set(-err, "vmm: thread of vCPU %u: %s", i, strerror(err));
+		pthread_mutex_lock(&vm->lock);
+		vm->threads++;
+		pthread_mutex_unlock(&vm->lock);
+	}
+	wait_parked(vm);
+	return 0;
+}
+
+void vmm_pause(struct vmm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->hold = true;
+	pthread_mutex_unlock(&vm->lock);
+	kick_all(vm);
+	wait_parked(vm);
+}
+
+void vmm_resume(struct vmm *vm)
+{
+	for (unsigned int i = 0; i < vm->cfg.cpus; i++)
+		vmm_vcpu_clock_paused(&vm->vcpus[i]);
+	pthread_mutex_lock(&vm->lock);
+	vm->hold = false;
+	pthread_cond_broadcast(&vm->cond);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vmm_stop(struct vmm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->stopping = true;
+	pthread_cond_broadcast(&vm->cond);
+	pthread_mutex_unlock(&vm->lock);
+	kick_all(vm);
+	for (unsigned int i = 0; i < vm->threads; i++)
+		pthread_join(vm->vcpus[i].thread, NULL);
+	if (vm->threads)
+		vmm_console_flush(&vm->console);
+	vm->threads = 0;
+}
+
+void vmm_notify(struct vmm *vm)
+{
+	static const uint64_t one = 1;
+	ssize_t n = write(vm->event_fd, &one, sizeof(one));
+
+	(void)n;	/* it is readable already when there is no room */
+}
+
+void vmm_finish(struct vmm *vm, enum vmm_end end, const char *fmt, ...)
+{
+	va_list args;
+
+	pthread_mutex_lock(&vm->lock);
+	if (vm->end == VMM_RUNNING) {
+		va_start(args, fmt);
+		vsnprintf(vm->end_text, sizeof(vm->end_text), fmt, args);
+		va_end(args);
+		vm->end = end;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	vmm_notify(vm);
+}
+
+enum vmm_end vmm_ended(struct vmm *vm)
+{
+	enum vmm_end end;
+
+	pthread_mutex_lock(&vm->lock);
+	end = vm->end;
+	pthread_mutex_unlock(&vm->lock);
+	return end;
+}
+
+const char *vmm_end_text(const struct vmm *vm)
+{
+	return vm->end_text;
+}
+
+int vmm_event_fd(const struct vmm *vm)
+{
+	return vm->event_fd;
+}
+
+struct vmm_console *vmm_console(struct vmm *vm)
+{
+	return &vm->console;
+}
+
+struct apf_mem *vmm_mem(struct vmm *vm)
+{
+	return vm->mem;
+}
+
+struct apf_kvm *vmm_apf(struct vmm *vm)
+{
+	return vm->apf;
+}
+
+const struct vmm_config *vmm_get_config(const struct vmm *vm)
+{
+	return &vm->cfg;
+}
+
+pid_t vmm_vcpu_tid(const struct vmm *vm, unsigned int id)
+{
+	return vm->vcpus[id].tid;
+}
+
+uint64_t vmm_first_output_ns(const struct vmm *vm)
+{
+	return atomic_load(&vm->first_output_ns);
+}
+
+uint32_t vmm_outstanding(struct vmm *vm)
+{
+	struct apf_kvm_stats ks;
+	struct apf_mem_stats ms;
+
+	if (vm->cfg.delivery == APF_DELIVERY_USER) {
+		apf_kvm_stats(vm->apf, &ks);
+		return ks.engine.outstanding + ks.engine.queued;
+	}
+	apf_mem_stats(vm->mem, &ms);
+	return ms.in_flight;
+}
