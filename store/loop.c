@@ -188,7 +188,7 @@ static void turn(struct apf_loop *l)
 
 void apf_loop_run(struct apf_loop *l)
 {
-	while (!atomic_load(&l->stop))
+	while (!atomic_exchange(&l->stop, false))
 		turn(l);
 	make_calls(l);
 	/* The kernel still writes to the buffers of reads in flight: they must end first. */

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The raw file: bytes, holes, short reads, a file that shrinks; on the build
+ * folder's file system and on tmpfs, which take different ways.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <apf/error.h>
+
+#include "drive.h"
+
+#define PAGES	64u
+
+static const char *const dirs[] = { ".", "/dev/shm" };
+#define EACH_DIR(d) (unsigned int d = 0; d < 2; d++)
+
+/* What the linker puts in place of these calls of the store. */
+static unsigned int seeks;		/* counted */
+static size_t most_bytes;		/* per read, 0: as asked */
+
+off_t __wrap_lseek64(int fd, off_t offset, int whence);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset);
+int __wrap_apf_loop_read(struct apf_loop *l, struct apf_loop_op *op, int fd, void *buf,
+			 uint32_t len, uint64_t offset);
+int __real_apf_loop_read(struct apf_loop *l, struct apf_loop_op *op, int fd, void *buf,
+			 uint32_t len, uint64_t offset);
+
+static size_t cut(size_t len)
+{
+	return most_bytes && len > most_bytes ? most_bytes : len;
+}
+
+off_t __wrap_lseek64(int fd, off_t offset, int whence)
+{
+	seeks += whence == SEEK_DATA || whence == SEEK_HOLE;
+	return syscall(SYS_lseek, fd, offset, whence);
+}
+
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
+{
+	return syscall(SYS_pread64, fd, buf, cut(len), offset);
+}
+
+int __wrap_apf_loop_read(struct apf_loop *l, struct apf_loop_op *op, int fd, void *buf,
+			 uint32_t len, uint64_t offset)
+{
+	return __real_apf_loop_read(l, op, fd, buf, (uint32_t)cut(len), offset);
+}
+
+struct file {
+	struct drive d;
+	int fd;
+	char path[64];
+	char *bytes, *buf;
+};
+
+static void open_file(struct file *f, const char *dir, size_t len)
+{
+	char spec[80];
+
+	f->bytes = malloc(PAGES * APF_PAGE_SIZE);
+	f->buf = aligned_alloc(APF_PAGE_SIZE, PAGES * APF_PAGE_SIZE);
+	for (unsigned int i = 0; i < PAGES * APF_PAGE_SIZE; i++)
+		f->bytes[i] = (char)(i / APF_PAGE_SIZE + i * 31 + 1);
+	memset(f->buf, 0x55, PAGES * APF_PAGE_SIZE);
+	f->fd = make_file(dir, f->path, f->bytes, len);
+	snprintf(spec, sizeof(spec), "file:%s", f->path);
+	drive_open(&f->d, spec);
+}
+
+static void close_file(struct file *f)
+{
+	most_bytes = 0;
+	drive_close(&f->d);
+	close(f->fd);
+	unlink(f->path);
+	free(f->bytes);
+	free(f->buf);
+}
+
+static void test_pages_are_read_byte_by_byte(void **state)
+{
+	for EACH_DIR(d) {
+		struct request r[PAGES] = { 0 };
+		struct file f;
+
+		open_file(&f, dirs[d], PAGES * APF_PAGE_SIZE);
+		for (unsigned int i = 0; i < PAGES; i++) {
+			r[i].io.offset = i * APF_PAGE_SIZE;
+			r[i].io.len = APF_PAGE_SIZE;
+			r[i].io.buf = f.buf + i * APF_PAGE_SIZE;
+		}
+		drive_run(&f.d, r, PAGES);
+		for (unsigned int i = 0; i < PAGES; i++)
+			assert_int_equal(r[i].res, 0);
+		assert_memory_equal(f.buf, f.bytes, PAGES * APF_PAGE_SIZE);
+		close_file(&f);
+	}
+}
+
+static void test_O_DIRECT_reads_go_straight_into_a_memfd(void **state)
+{
+	char json[256];
+	struct request r;
+	struct file f;
+	int m = memfd_create("test", 0);
+	char *view;
+
+	assert_int_equal(ftruncate(m, PAGES * APF_PAGE_SIZE), 0);
+	view = mmap(NULL, PAGES * APF_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, m, 0);
+	open_file(&f, ".", PAGES * APF_PAGE_SIZE);
+	fsync(f.fd);
+	f.d.store->ops->stats(f.d.store, json, sizeof(json));
+	assert_int_equal(drive_read(&f.d, 0, PAGES, view, &r), 0);
+	assert_memory_equal(view, f.bytes, PAGES * APF_PAGE_SIZE);
+	close_file(&f);
+	munmap(view, PAGES * APF_PAGE_SIZE);
+	close(m);
+	if (!strstr(json, "\"direct\": true")) {
+		print_message("the file system of the build folder: %s\n", json);
+		skip();
+	}
+}
+
+static void test_without_O_DIRECT_it_says_why(void **state)
+{
+	char json[256];
+	struct file f;
+
+	open_file(&f, "/dev/shm", APF_PAGE_SIZE);
+	f.d.store->ops->stats(f.d.store, json, sizeof(json));
+	assert_non_null(strstr(json, "\"direct\": false"));
+	assert_non_null(strstr(json, "tmpfs"));
+	close_file(&f);
+}
+
+static void test_short_reads_are_continued(void **state)
+{
+	static const size_t limits[] = { APF_PAGE_SIZE, 3 * APF_PAGE_SIZE, 5 * APF_PAGE_SIZE + 512 };
+
+	for EACH_DIR(d) {
+		for (unsigned int i = 0; i < 3; i++) {
+			struct request r;
+			struct file f;
+
+			open_file(&f, dirs[d], PAGES * APF_PAGE_SIZE);
+			most_bytes = limits[i];
+			assert_int_equal(drive_read(&f.d, 1, PAGES - 1, f.buf, &r), 0);
+			assert_memory_equal(f.buf, f.bytes + APF_PAGE_SIZE,
+					    (PAGES - 1) * APF_PAGE_SIZE);
+			close_file(&f);
+		}
+	}
+}
+
+static void test_a_read_that_makes_no_progress_is_an_error(void **state)
+{
+	char json[256];
+	struct request r;
+	struct file f;
+
+	open_file(&f, ".", PAGES * APF_PAGE_SIZE);
+	f.d.store->ops->stats(f.d.store, json, sizeof(json));
+	most_bytes = 512;		/* O_DIRECT cannot go on from there */
+	assert_int_equal(drive_read(&f.d, 0, 2, f.buf, &r),
+			 strstr(json, "\"direct\": true") ? -EIO : 0);
+	close_file(&f);
+}
+
+static void test_a_hole_is_zero_and_not_read(void **state)
+{
+	for EACH_DIR(d) {
+		struct request r;
+		struct file f;
+
+		open_file(&f, dirs[d], APF_PAGE_SIZE);
+		assert_int_equal(pwrite(f.fd, f.bytes, APF_PAGE_SIZE, 40 * APF_PAGE_SIZE),
+				 APF_PAGE_SIZE);
+		fsync(f.fd);
+		close_file(&f);		/* the size is taken at open */
+		open_file(&f, dirs[d], APF_PAGE_SIZE);
+		assert_int_equal(ftruncate(f.fd, PAGES * APF_PAGE_SIZE), 0);
+		f.d.store->size = PAGES * APF_PAGE_SIZE;
+		assert_int_equal(drive_read(&f.d, 5, 4, f.buf, &r), APF_IO_ZERO);
+		assert_int_equal(f.buf[0], 0x55);
+		assert_int_equal(drive_read(&f.d, 0, 1, f.buf, &r), 0);
+		assert_memory_equal(f.buf, f.bytes, APF_PAGE_SIZE);
+		close_file(&f);
+	}
+}
+
+static void test_a_range_that_is_only_partly_a_hole_is_read(void **state)
+{
+	for EACH_DIR(d) {
+		static const char zero[APF_PAGE_SIZE];
+		struct request r;
+		struct file f;
+
+		open_file(&f, dirs[d], PAGES * APF_PAGE_SIZE);
+		assert_int_equal(fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					   8 * APF_PAGE_SIZE, 8 * APF_PAGE_SIZE), 0);
+		assert_int_equal(drive_read(&f.d, 14, 4, f.buf, &r), 0);
+		assert_memory_equal(f.buf, zero, APF_PAGE_SIZE);
+		assert_memory_equal(f.buf + APF_PAGE_SIZE, zero, APF_PAGE_SIZE);
+		assert_memory_equal(f.buf + 2 * APF_PAGE_SIZE, f.bytes + 16 * APF_PAGE_SIZE,
+				    2 * APF_PAGE_SIZE);
+		assert_int_equal(drive_read(&f.d, 8, 8, f.buf, &r), APF_IO_ZERO);
+		close_file(&f);
+	}
+}
+
+static void test_a_big_hole_costs_one_look(void **state)
+{
+	struct request r;
+	struct file f;
+
+	open_file(&f, ".", APF_PAGE_SIZE);
+	assert_int_equal(ftruncate(f.fd, 8ll << 30), 0);
+	f.d.store->size = 8ull << 30;
+	seeks = 0;
+	for (unsigned int i = 0; i < 1000; i++)
+		assert_int_equal(drive_read(&f.d, 1 + i * 2000, 16, f.buf, &r), APF_IO_ZERO);
+	assert_int_equal(seeks, 1);
+	close_file(&f);
+}
+
+static void test_a_file_that_shrinks_gives_an_error_not_junk(void **state)
+{
+	static const struct {
+		uint64_t size, page;
+		uint32_t pages;
+		int res;
+		const char *says;
+	} rows[] = {
+		{ 16 * 4096, 12, 4, 0, "" },
+		{ 16 * 4096, 12, 8, -EIO, "ends at byte 65536, page 16 needs 69632" },
+		{ 16 * 4096, 40, 4, -EIO, "page 40 needs 167936" },
+		{ 16 * 4096 + 1000, 16, 1, -EIO, "page 16 needs 69632" },
+		{ 0, 0, 1, -EIO, "ends at byte 0, page 0 needs 4096" },
+	};
+
+	for EACH_DIR(d) {
+		for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+			struct request r;
+			struct file f;
+
+			open_file(&f, dirs[d], PAGES * APF_PAGE_SIZE);
+			assert_int_equal(drive_read(&f.d, 0, 1, f.buf, &r), 0);
+			assert_int_equal(ftruncate(f.fd, (off_t)rows[i].size), 0);
+			drive_read(&f.d, rows[i].page, rows[i].pages, f.buf, &r);
+			if (r.res != rows[i].res || !strstr(r.error, rows[i].says) ||
+			    (r.res && !strstr(r.error, f.path)))
+				fail_msg("%s row %u: %d, %s", dirs[d], i, r.res, r.error);
+			close_file(&f);
+		}
+	}
+}
+
+static void test_a_known_hole_of_a_file_that_shrinks_is_an_error_too(void **state)
+{
+	for EACH_DIR(d) {
+		struct request r;
+		struct file f;
+
+		open_file(&f, dirs[d], APF_PAGE_SIZE);
+		assert_int_equal(ftruncate(f.fd, PAGES * APF_PAGE_SIZE), 0);
+		f.d.store->size = PAGES * APF_PAGE_SIZE;
+		assert_int_equal(drive_read(&f.d, 2, 1, f.buf, &r), APF_IO_ZERO);
+		assert_int_equal(ftruncate(f.fd, 8 * APF_PAGE_SIZE), 0);
+		assert_int_equal(drive_read(&f.d, 4, 1, f.buf, &r), APF_IO_ZERO);
+		assert_int_equal(drive_read(&f.d, 6, 4, f.buf, &r), -EIO);
+		assert_non_null(strstr(r.error, "ends at byte 32768, page 8 needs 36864"));
+		close_file(&f);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pages_are_read_byte_by_byte),
+		cmocka_unit_test(test_O_DIRECT_reads_go_straight_into_a_memfd),
+		cmocka_unit_test(test_without_O_DIRECT_it_says_why),
+		cmocka_unit_test(test_short_reads_are_continued),
+		cmocka_unit_test(test_a_read_that_makes_no_progress_is_an_error),
+		cmocka_unit_test(test_a_hole_is_zero_and_not_read),
+		cmocka_unit_test(test_a_range_that_is_only_partly_a_hole_is_read),
+		cmocka_unit_test(test_a_big_hole_costs_one_look),
+		cmocka_unit_test(test_a_file_that_shrinks_gives_an_error_not_junk),
+		cmocka_unit_test(test_a_known_hole_of_a_file_that_shrinks_is_an_error_too),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
