@@ -16,7 +16,8 @@ import tempfile
 import time
 
 MODES = ("sync", "kernel", "user")
-CMDLINE = "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable mitigations=off"
+CMDLINE = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lab/cmdline"),
+               encoding="utf-8").read().strip()
 MEM = "256M"
 
 
