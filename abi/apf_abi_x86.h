@@ -24,6 +24,7 @@
 
 /* Bits of APF_MSR_INT and APF_MSR_ACK. */
 #define APF_INT_VECTOR_MASK	0xffull
+#define APF_PF2_ENABLED		(1ull << 8)	/* 2020-RFC only (I2) */
 #define APF_ACK_LOOK		(1ull << 0)
 
 /* CPUID leaf 0x40000001, EAX (N5). */
