@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fake.h"
+#include "store/builtin.h"
+#include "touch.h"
+
+struct fake fake;
+
+static struct {
+	pthread_mutex_t lock;
+	struct apf_io *held;
+	struct apf_loop *loop;
+	struct apf_loop_call call;
+} own = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static sem_t pager_in, pager_out;
+
+void sleep_ms(unsigned int ms)
+{
+	const struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&ts, NULL);
+}
+
+uint64_t now_ns(void)
+{
+	return apf_clock_ns();
+}
+
+static uint64_t word(uint64_t page, unsigned int i)
+{
+	uint64_t seed = page * 512 + i;
+
+	return apf_random(&seed) | 1;	/* no word of a page is zero */
+}
+
+void fake_fill(void *page, uint64_t n)
+{
+	uint64_t *p = page;
+
+	for (unsigned int i = 0; i < APF_PAGE_SIZE / 8; i++)
+		p[i] = word(n, i);
+}
+
+bool fake_is_page(const void *page, uint64_t n)
+{
+	const uint64_t *p = page;
+
+	for (unsigned int i = 0; i < APF_PAGE_SIZE / 8; i++)
+		if (p[i] != word(n, i))
+			return false;
+	return true;
+}
+
+bool fake_is_zero(const void *page)
+{
+	const uint64_t *p = page;
+
+	for (unsigned int i = 0; i < APF_PAGE_SIZE / 8; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+static void finish(struct apf_io *io)
+{
+	uint64_t first = io->offset / APF_PAGE_SIZE, n = io->len / APF_PAGE_SIZE;
+	int res = 0;
+
+	for (uint64_t i = 0; i < n && res >= 0; i++) {
+		unsigned int attempt = atomic_load(&fake.reads[first + i]);
+		int r = fake.result ? fake.result(first + i, attempt) : 0;
+
+		res = r < 0 || !i ? r : res;
+	}
+	for (uint64_t i = 0; i < n && !res; i++)
+		fake_fill((char *)io->buf + i * APF_PAGE_SIZE, first + i);
+	atomic_fetch_sub(&fake.running, 1);
+	apf_io_complete_later(own.loop, io, res);
+}
+
+static void fake_submit(struct apf_store *s, struct apf_io *io)
+{
+	unsigned int running = atomic_fetch_add(&fake.running, 1) + 1;
+	bool hold;
+
+	own.loop = s->loop;
+	for (uint64_t i = 0; i < io->len / APF_PAGE_SIZE; i++)
+		atomic_fetch_add(&fake.reads[io->offset / APF_PAGE_SIZE + i], 1);
+	atomic_fetch_add(&fake.requests, 1);
+	if (running > fake.most_running)
+		fake.most_running = running;
+	if (io->len / APF_PAGE_SIZE > fake.biggest)
+		fake.biggest = io->len / APF_PAGE_SIZE;
+	if (fake.scribble)
+		memset(io->buf, 0xee, io->len / 2);
+	pthread_mutex_lock(&own.lock);
+	hold = atomic_load(&fake.hold);
+	if (hold) {
+		io->next = own.held;
+		own.held = io;
+	}
+	pthread_mutex_unlock(&own.lock);
+	if (!hold)
+		finish(io);
+}
+
+static void release_on_loop(struct apf_loop_call *c)
+{
+	struct apf_io *io, *next;
+
+	pthread_mutex_lock(&own.lock);
+	io = own.held;
+	own.held = NULL;
+	pthread_mutex_unlock(&own.lock);
+	for (; io; io = next) {
+		next = io->next;
+		finish(io);
+	}
+}
+
+void fake_release(void)
+{
+	pthread_mutex_lock(&own.lock);
+	atomic_store(&fake.hold, false);
+	pthread_mutex_unlock(&own.lock);
+	own.call.fn = release_on_loop;
+	apf_loop_post(own.loop, &own.call);
+}
+
+void fake_wait_running(unsigned int n)
+{
+	for (unsigned int i = 0; atomic_load(&fake.running) < n; i++) {
+		if (i == 10000)
+			fail_msg("%u reads running, not %u", fake.running, n);
+		sleep_ms(1);
+	}
+}
+
+static int fake_open(struct apf_store *s, const char *arg)
+{
+	s->size = (fake.pages ? fake.pages : FAKE_PAGES) * APF_PAGE_SIZE;
+	return 0;
+}
+
+static void fake_close(struct apf_store *s)
+{
+}
+
+static const struct apf_store_ops fake_ops = {
+	.version = APF_STORE_VERSION, .name = "fake", .open = fake_open, .submit = fake_submit,
+	.close = fake_close,
+};
+
+int fake_reset(void **state)
+{
+	apf_store_register(&fake_ops);	/* EEXIST from the second time on */
+	memset(&fake, 0, sizeof(fake));
+	own.held = NULL;
+	return 0;
+}
+
+int fake_file(const char *dir, char *path, uint64_t n)
+{
+	char page[APF_PAGE_SIZE];
+	int fd;
+
+	snprintf(path, 64, "%s/apf-memory-XXXXXX", dir);
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	for (uint64_t i = 0; i < n; i++) {
+		fake_fill(page, i);
+		assert_int_equal(write(fd, page, sizeof(page)), sizeof(page));
+	}
+	fsync(fd);
+	return fd;
+}
+
+void results_done(void *ctx, const struct apf_mem_done *d, unsigned int n)
+{
+	struct results *r = ctx;
+
+	for (unsigned int i = 0; i < n; i++) {
+		atomic_store(&r->last_res, d[i].res);
+		atomic_store(&r->last_page, d[i].page);
+		if (d[i].res < 0)
+			atomic_fetch_add(&r->lost, 1);
+	}
+	atomic_fetch_add(&r->calls, 1);
+	atomic_fetch_add(&r->n, n);
+}
+
+void results_wait(struct results *r, unsigned int n)
+{
+	for (unsigned int i = 0; atomic_load(&r->n) < n; i++) {
+		if (i == 60000)
+			fail_msg("done told of %u pages, not %u", r->n, n);
+		sleep_ms(1);
+	}
+}
+
+struct apf_mem *ram_with(struct apf_mem_config cfg, const char *spec, struct results *r)
+{
+	struct apf_mem *m;
+	int err;
+
+	touch_init();
+	if (r)
+		memset(r, 0, sizeof(*r));
+	if (cfg.trap != APF_TRAP_NONE && apf_store_open(spec ? spec : "fake", &cfg.store))
+		fail_msg("%s", apf_error());
+	if (!cfg.done && r) {
+		cfg.done = results_done;
+		cfg.ctx = r;
+	}
+	err = apf_mem_create(&cfg, &m);
+	if (err == -EOPNOTSUPP || err == -EPERM) {
+		print_message("%s\n", apf_error());
+		apf_store_close(cfg.store);
+		skip();
+	}
+	if (err)
+		fail_msg("create: %d, %s", err, apf_error());
+	return m;
+}
+
+struct apf_mem *ram_on(const char *spec, uint64_t pages, enum apf_trap trap, struct results *r)
+{
+	return ram_with((struct apf_mem_config){ .size = pages * APF_PAGE_SIZE, .trap = trap },
+			spec, r);
+}
+
+static void wait_in_pager(void *arg)
+{
+	sem_post(&pager_in);
+	while (sem_wait(&pager_out) && errno == EINTR)
+		;
+}
+
+void pager_stop_in(struct apf_mem *m)
+{
+	sem_init(&pager_in, 0, 0);
+	sem_init(&pager_out, 0, 0);
+	assert_int_equal(apf_mem_after(m, 0, wait_in_pager, NULL), 0);
+	while (sem_wait(&pager_in) && errno == EINTR)
+		;
+}
+
+void pager_go(void)
+{
+	sem_post(&pager_out);
+}
