@@ -362,6 +362,16 @@ static bool try_save(struct control *c)
 	return true;
 }
 
+static void time_is_up(struct control *c)
+{
+	struct json_object *o = result(false, "time is up: the awaited line or number of outstanding "
+				       "faults did not come");
+
+	json_object_object_add(o, "timeout", json_object_new_boolean(true));
+	answer(c, c->job.client, o);
+	end_job(c);
+}
+
 void control_work(struct control *c)
 {
 	if (!c->job.active || vmm_ended(c->vm) != VMM_RUNNING)
@@ -374,9 +384,7 @@ void control_work(struct control *c)
 	    try_save(c)) {
 		end_job(c);
 	} else if (vmm_now_ns() > c->job.deadline_ns) {
-		refuse(c, c->job.client, "time is up: the awaited line or number of outstanding faults did "
-		       "not come");
-		end_job(c);
+		time_is_up(c);
 	}
 }
 

@@ -27,7 +27,7 @@ static void take_signal(struct vmm *vm, int fd)
 	struct signalfd_siginfo si;
 
 	if (read(fd, &si, sizeof(si)) == sizeof(si))
-		vmm_finish(vm, VMM_END_STOP, "interrupted by signal %u (%s)", si.ssi_signo,
+		vmm_finish(vm, VMM_END_SIGNAL, "interrupted by signal %u (%s)", si.ssi_signo,
 			   strsignal((int)si.ssi_signo));
 }
 

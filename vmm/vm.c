@@ -25,7 +25,8 @@
 static const char *const end_names[] = {
 	[VMM_RUNNING] = "running", [VMM_END_UNTIL] = "until", [VMM_END_POWEROFF] = "poweroff",
 	[VMM_END_RESET] = "reset", [VMM_END_CRASH] = "crash", [VMM_END_TIMEOUT] = "timeout",
-	[VMM_END_STOP] = "stop", [VMM_END_PAGE_LOST] = "page-lost", [VMM_END_ERROR] = "error",
+	[VMM_END_STOP] = "stop", [VMM_END_SIGNAL] = "stop",
+	[VMM_END_PAGE_LOST] = "page-lost", [VMM_END_ERROR] = "error",
 };
 
 static const char *const delivery_names[] = {

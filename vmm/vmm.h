@@ -33,6 +33,7 @@ enum vmm_end {
 	VMM_END_CRASH,		/* triple fault, or the processor state is beyond KVM */
 	VMM_END_TIMEOUT,
 	VMM_END_STOP,		/* the owner or a control client asked for it */
+	VMM_END_SIGNAL,		/* this process was told to end */
 	VMM_END_PAGE_LOST,	/* the store failed for good */
 	VMM_END_ERROR,		/* of the host */
 };

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line: what its files share. */
+#ifndef APF_APF_H
+#define APF_APF_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <apf/kvm.h>
+
+#include <vmm/vmm.h>
+
+struct json_object;
+
+/* Exit codes; part of the interface. */
+enum {
+	EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_RESET, EXIT_CRASH, EXIT_TIMEOUT, EXIT_PAGE_LOST,
+};
+
+/* The subcommands. start_ns: CLOCK_MONOTONIC at the start of main. Return the exit code. */
+int cmd_doctor(int argc, char **argv, uint64_t start_ns);
+int cmd_run(int argc, char **argv, uint64_t start_ns);
+int cmd_snapshot(int argc, char **argv, uint64_t start_ns);
+int cmd_restore(int argc, char **argv, uint64_t start_ns);
+
+/* --- options.c --- */
+
+#define MARKS_MAX 16u
+
+/* Options that `run` and `restore` have in common. Texts point into argv but for input. */
+struct vm_options {
+	enum apf_delivery delivery;
+	enum apf_halt halt;
+	const char *control, *serial, *json, *until;
+	const char *marks[MARKS_MAX];
+	unsigned int nr_marks;
+	char *input;		/* unescaped; free it */
+	size_t input_len;
+	uint64_t timeout_ns;
+};
+
+enum {
+	OPT_DELIVERY = 256, OPT_CONTROL, OPT_SERIAL, OPT_INPUT, OPT_MARK, OPT_UNTIL, OPT_JSON,
+	OPT_HALT, OPT_TIMEOUT, OPT_OWN,		/* a command's own numbers start here */
+};
+
+#define VM_LONG_OPTIONS							\
+	{ "delivery", required_argument, NULL, OPT_DELIVERY },		\
+	{ "control", required_argument, NULL, OPT_CONTROL },		\
+	{ "serial", required_argument, NULL, OPT_SERIAL },		\
+	{ "input", required_argument, NULL, OPT_INPUT },		\
+	{ "mark", required_argument, NULL, OPT_MARK },			\
+	{ "until", required_argument, NULL, OPT_UNTIL },		\
+	{ "json", required_argument, NULL, OPT_JSON },			\
+	{ "halt", required_argument, NULL, OPT_HALT },			\
+	{ "timeout", required_argument, NULL, OPT_TIMEOUT }
+
+#define VM_OPTIONS_HELP									\
+	"  --control SOCKET   serve `apf snapshot` on this socket\n"			\
+	"  --serial FILE|-    where the guest's serial output goes (default -: stdout,\n"	\
+	"                     or stderr if the JSON goes to stdout)\n"			\
+	"  --input TEXT       what the guest reads from its serial port; \\n, \\t, \\\\, \\xHH\n"	\
+	"  --mark PREFIX      time-stamp serial lines that start so (default \"@apf \";\n"	\
+	"                     may be repeated)\n"					\
+	"  --until TEXT       stop the VM when a serial line contains TEXT\n"		\
+	"  --json FILE|-      write the numbers of the run as JSON\n"			\
+	"  --halt auto|wait   how a vCPU waits for a page that the guest cannot be told of:\n"	\
+	"                     halted, so that interrupts are served (auto), or outside the\n"	\
+	"                     guest (wait; for several vCPUs on emulated hardware)\n"		\
+	"  --timeout SECONDS  end the VM after this time (exit code 5)\n"
+
+/*
+ * Take one of VM_LONG_OPTIONS. 0; 1: not one of them; EXIT_USAGE after a message that
+ * names the option.
+ */
+int vm_option(struct vm_options *o, int c, const char *arg, const char *command);
+/* What was not given gets its default. */
+void vm_options_finish(struct vm_options *o);
+
+/* Numbers with messages: 0 or EXIT_USAGE. */
+int parse_number(const char *command, const char *option, const char *text, uint64_t min,
+		 uint64_t max, uint64_t *value);
+int parse_seconds(const char *command, const char *option, const char *text, uint64_t *ns);
+/* "\n", "\t", "\r", "\\", "\0", "\xHH" to bytes. 0, -EINVAL or -ENOMEM; *out is to be freed. */
+int unescape(const char *text, char **out, size_t *len);
+
+/*
+ * The next option of `command`, as getopt_long would return it, -1 at the end, or '?'
+ * after a message and a hint.
+ */
+int next_option(int argc, char **argv, const struct option *longs, const char *command);
+
+/* Print "apf COMMAND: ..." and where help is. Returns EXIT_USAGE. */
+int usage_error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Print "apf COMMAND: ..." to stderr. Returns EXIT_ERROR. */
+int error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- session.c --- */
+
+/* Call before anything creates a thread: signals that end the VM are taken by its loop. */
+void session_block_signals(void);
+
+struct session {
+	const struct vm_options *options;
+	const char *command;
+	uint64_t start_ns;
+	int serial_fd;
+};
+
+/* Open the serial output. 0 or EXIT_ERROR. */
+int session_open(struct session *s, const struct vm_options *o, const char *command,
+		 uint64_t start_ns);
+/* The part of a VM's configuration that follows from the options. */
+void session_config(const struct session *s, struct vmm_config *cfg);
+/* Run a VM that is ready to start until it ends; write the JSON. Returns the exit code. */
+int session_run(struct session *s, struct vmm *vm, struct apf_store *store);
+void session_close(struct session *s);
+
+/* --- report.c --- */
+
+struct kvm_counts;
+
+/* The JSON object of a run. */
+struct json_object *report_run(struct vmm *vm, uint64_t start_ns, uint64_t end_ns, int64_t threads,
+			       const struct kvm_counts *counts, struct json_object *stores);
+/* Statistics of the store's layers that keep some, or NULL. The VM's pager must be alive. */
+struct json_object *report_stores(struct vmm *vm, struct apf_store *store);
+/* Write it to a file or, for "-", stdout. 0 or -errno. Takes the object over. */
+int report_write(struct json_object *o, const char *path);
+int exit_code(enum vmm_end end);
+
+/* --- kvm_counts.c --- */
+
+/* What KVM's tracepoints say of all vCPUs of a VM; -1: cannot be known here. */
+struct kvm_counts {
+	int64_t np, ready, halts, broadcasts;
+};
+struct kvm_counter;
+/* Start counting; NULL where the tracepoints cannot be used. The vCPUs stand still. */
+struct kvm_counter *kvm_counter_open(struct vmm *vm);
+/* Read and close; NULL gives all -1. */
+void kvm_counter_close(struct kvm_counter *k, struct kvm_counts *out);
+
+/* --- host_threads.c --- */
+
+/*
+ * Threads of this process plus kernel workers that fetch pages for KVM, now. -1 if
+ * the kernel's part may not be looked at (it takes root).
+ */
+int64_t host_threads(void);
+
+/* --- kvm_speed.c --- */
+
+struct kvm_speed {
+	double ns_native, ns_ring0, ns_ring3;	/* of one turn of the same loop */
+};
+/* Time a loop in a tiny VM and natively. 0 or negative errno + apf_error. Takes some 50 ms. */
+int kvm_speed(int kvm_fd, struct kvm_speed *s);
+
+#endif

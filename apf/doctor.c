@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* apf doctor: what this host can do, and for every No the reason and what to do. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <linux/kvm.h>
+
+#include <json-c/json.h>
+
+#include <apf/error.h>
+#include <apf/memory.h>
+
+#include "apf.h"
+
+/* A loop in ring 0 may take this much longer than natively before KVM counts as slow. */
+#define SLOW_RATIO 3.0
+
+/* Who needs a check to be fine. */
+enum { FOR_RESTORE = 1, FOR_USER = 2, FOR_KERNEL = 4, FOR_LINUX = 8, FOR_NUMBERS = 16 };
+
+struct check {
+	const char *name;
+	bool ok;
+	unsigned int needed;
+	char detail[256];
+	const char *fix;	/* what to do if it is not ok */
+};
+
+#define CHECKS_MAX 24u
+
+struct doctor {
+	struct utsname uts;
+	struct check checks[CHECKS_MAX];
+	unsigned int n;
+	const char *kvm_kind;	/* "real", "slow", "none" */
+	struct kvm_speed speed;
+};
+
+static const char help[] =
+"usage: apf doctor [--json]\n"
+"\n"
+"Find out what this host can do: KVM and its speed, the capabilities that libapf uses,\n"
+"userfaultfd and io_uring. For every No it says why and what to do.\n"
+"\n"
+"  --json   print the findings as JSON\n"
+"\n"
+"Exit code 0: asynchronous page faults in user space work here, with Linux guests; else 1.\n";
+
+static void __attribute__((format(printf, 6, 7)))
+add(struct doctor *d, const char *name, bool ok, unsigned int needed, const char *fix,
+    const char *fmt, ...)
+{
+	struct check *c = &d->checks[d->n++];
+	va_list args;
+
+	*c = (struct check){ .name = name, .ok = ok, .needed = needed, .fix = fix };
+	va_start(args, fmt);
+	vsnprintf(c->detail, sizeof(c->detail), fmt, args);
+	va_end(args);
+}
+
+static const char *kvm_open_fix(int err)
+{
+	if (err == EACCES || err == EPERM)
+		return "run as root, or join the group that owns /dev/kvm (usually \"kvm\")";
+	if (err == ENOENT || err == ENODEV || err == ENXIO)
+		return "load kvm_intel or kvm_amd, switch virtualization on in the firmware or give this "
+		       "VM nested virtualization; else use the lab (`make run` does)";
+	return "see the kernel's log";
+}
+
+static void check_speed(struct doctor *d, int kvm_fd)
+{
+	struct kvm_speed *s = &d->speed;
+	double ring0, ring3;
+
+	if (kvm_speed(kvm_fd, s)) {
+		d->kvm_kind = "slow";
+		add(d, "kvm-speed", false, FOR_LINUX, "this KVM cannot even run a loop; use the lab",
+		    "%s", *apf_error() ? apf_error() : "a test VM could not run");
+		return;
+	}
+	ring0 = s->ns_ring0 / s->ns_native;
+	ring3 = s->ns_ring3 / s->ns_native;
+	d->kvm_kind = ring0 <= SLOW_RATIO && ring3 <= SLOW_RATIO ? "real" : "slow";
+	add(d, "kvm-speed", !strcmp(d->kvm_kind, "real"), FOR_LINUX,
+	    ring3 <= SLOW_RATIO ? "this KVM emulates ring 0: fine for test kernels that work in ring 3; "
+				  "for Linux guests use the lab (`make run` does)"
+				: "for Linux guests use another machine or the lab (`make run` does)",
+	    "a loop takes %.1f times as long in ring 0, %.1f times in ring 3", ring0, ring3);
+}
+
+static void check_capabilities(struct doctor *d, int kvm_fd)
+{
+	static const char newer[] = "use a newer kernel";
+	struct apf_kvm_probe p;
+
+	if (apf_kvm_probe(kvm_fd, &p)) {
+		add(d, "kvm-api", false, FOR_USER | FOR_KERNEL, "this is no KVM that libapf knows", "%s",
+		    apf_error());
+		return;
+	}
+	add(d, "irqchip", p.irqchip, FOR_USER | FOR_KERNEL, newer, "interrupt controllers in the kernel");
+	add(d, "user-msr", p.user_msr, FOR_USER, newer, "KVM_CAP_X86_USER_SPACE_MSR (5.10)");
+	add(d, "msr-filter", p.msr_filter, FOR_USER, newer, "KVM_CAP_X86_MSR_FILTER (5.10)");
+	add(d, "exception-payload", p.exception_payload, FOR_USER, newer,
+	    "KVM_CAP_EXCEPTION_PAYLOAD (4.20): a page fault with a token in CR2");
+	add(d, "signal-msi", p.signal_msi, FOR_USER, newer, "KVM_CAP_SIGNAL_MSI: the ready interrupt");
+	add(d, "sync-regs", p.sync_regs, 0, "works without, only slower",
+	    "KVM_CAP_SYNC_REGS: saves system calls");
+	add(d, "async-pf-int", p.async_pf_int, FOR_KERNEL, "mode kernel cannot run here; the others can",
+	    "KVM's own asynchronous page faults (5.8)");
+	add(d, "guest-mode-flag", p.guest_mode_flag, 0, "only matters for nested guests, which apf does "
+	    "not offer", "KVM tells when a nested guest runs (6.12)");
+}
+
+static void check_kvm(struct doctor *d)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), err = errno;
+
+	d->kvm_kind = "none";
+	add(d, "kvm", fd >= 0, FOR_USER | FOR_KERNEL | FOR_RESTORE | FOR_LINUX,
+	    fd < 0 ? kvm_open_fix(err) : NULL, "/dev/kvm: %s", fd < 0 ? strerror(err) : "can be opened");
+	if (fd < 0)
+		return;
+	check_speed(d, fd);
+	check_capabilities(d, fd);
+	close(fd);
+}
+
+static const char *uffd_fix(void)
+{
+	if (access("/dev/userfaultfd", F_OK) < 0)
+		return "run as root, or `sysctl vm.unprivileged_userfaultfd=1`; kernels from 6.1 on also "
+		       "offer /dev/userfaultfd";
+	return "run as root, or get access to /dev/userfaultfd (chmod, or a udev rule)";
+}
+
+static void check_memory(struct doctor *d)
+{
+	struct apf_mem_probe p = { 0 };
+	int err = apf_mem_probe(&p);
+
+	add(d, "userfaultfd", !err && p.userfaultfd, FOR_RESTORE, uffd_fix(), "%s",
+	    err ? apf_error() : "serves faults of the kernel, too");
+	add(d, "minor-faults", p.minor_shmem, FOR_RESTORE, "use kernel 5.14 or newer",
+	    "UFFD_FEATURE_MINOR_SHMEM: pages are read straight into guest memory");
+	add(d, "poison", p.poison, FOR_USER, "use kernel 6.6 or newer",
+	    "UFFDIO_POISON: a missing page that a vCPU touches returns to user space");
+	add(d, "io_uring", p.io_uring, FOR_RESTORE,
+	    "`sysctl kernel.io_uring_disabled=0`, or allow it in this container's seccomp filter",
+	    "io_uring: no thread waits for a page");
+}
+
+static void check_tracing(struct doctor *d)
+{
+	static const char id[] = "events/kvm/kvm_async_pf_not_present/id";
+	bool ok = false;
+	char path[128];
+
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s", i ? "/sys/kernel/debug/tracing"
+			 : "/sys/kernel/tracing", id);
+		ok |= access(path, R_OK) == 0;
+	}
+	add(d, "kvm-tracepoints", ok, FOR_NUMBERS,
+	    "run as root with tracefs mounted (mount -t tracefs none /sys/kernel/tracing)",
+	    "how often KVM's own asynchronous page faults act, for the numbers of mode kernel");
+}
+
+/* Does everything work that one of these needs? */
+static bool all_ok(const struct doctor *d, unsigned int needed)
+{
+	for (unsigned int i = 0; i < d->n; i++)
+		if ((d->checks[i].needed & needed) && !d->checks[i].ok)
+			return false;
+	return true;
+}
+
+static struct json_object *as_json(const struct doctor *d)
+{
+	struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+	struct json_object *modes = json_object_new_object();
+
+	json_object_object_add(o, "ok", json_object_new_boolean(all_ok(d, FOR_USER | FOR_RESTORE |
+								       FOR_LINUX)));
+	json_object_object_add(o, "kernel", json_object_new_string(d->uts.release));
+	json_object_object_add(o, "machine", json_object_new_string(d->uts.machine));
+	json_object_object_add(o, "kvm_kind", json_object_new_string(d->kvm_kind));
+	json_object_object_add(modes, "sync", json_object_new_boolean(all_ok(d, FOR_RESTORE)));
+	json_object_object_add(modes, "kernel",
+			       json_object_new_boolean(all_ok(d, FOR_RESTORE | FOR_KERNEL)));
+	json_object_object_add(modes, "user",
+			       json_object_new_boolean(all_ok(d, FOR_RESTORE | FOR_USER)));
+	json_object_object_add(o, "modes", modes);
+	json_object_object_add(o, "linux_guests", json_object_new_boolean(all_ok(d, FOR_LINUX)));
+	json_object_object_add(o, "loop_ns_native", json_object_new_double(d->speed.ns_native));
+	json_object_object_add(o, "loop_ns_ring0", json_object_new_double(d->speed.ns_ring0));
+	json_object_object_add(o, "loop_ns_ring3", json_object_new_double(d->speed.ns_ring3));
+	for (unsigned int i = 0; i < d->n; i++) {
+		const struct check *c = &d->checks[i];
+		struct json_object *e = json_object_new_object();
+
+		json_object_object_add(e, "name", json_object_new_string(c->name));
+		json_object_object_add(e, "ok", json_object_new_boolean(c->ok));
+		json_object_object_add(e, "detail", json_object_new_string(c->detail));
+		if (!c->ok)
+			json_object_object_add(e, "fix", json_object_new_string(c->fix));
+		json_object_array_add(list, e);
+	}
+	json_object_object_add(o, "checks", list);
+	return o;
+}
+
+static const char *yes_no(bool yes)
+{
+	return yes ? "yes" : "no";
+}
+
+static void print_text(const struct doctor *d)
+{
+	printf("Linux %s on %s; KVM: %s\n\n", d->uts.release, d->uts.machine, d->kvm_kind);
+	for (unsigned int i = 0; i < d->n; i++) {
+		const struct check *c = &d->checks[i];
+
+		printf("%-4s %-18s %s\n", yes_no(c->ok), c->name, c->detail);
+		if (!c->ok)
+			printf("%24s-> %s\n", "", c->fix);
+	}
+	printf("\nmode sync: %s   mode kernel: %s   mode user: %s   Linux guests: %s\n",
+	       yes_no(all_ok(d, FOR_RESTORE)), yes_no(all_ok(d, FOR_RESTORE | FOR_KERNEL)),
+	       yes_no(all_ok(d, FOR_RESTORE | FOR_USER)),
+	       all_ok(d, FOR_LINUX) ? "yes" : "no, or too slow");
+}
+
+int cmd_doctor(int argc, char **argv, uint64_t start_ns)
+{
+	static const struct option longs[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct doctor d = { 0 };
+	bool json = false;
+	int c;
+
+	while ((c = next_option(argc, argv, longs, "doctor")) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		if (c == '?')
+			return EXIT_USAGE;
+		json = true;
+	}
+	if (optind < argc)
+		return usage_error("doctor", "'%s' is no option", argv[optind]);
+	uname(&d.uts);
+	check_kvm(&d);
+	check_memory(&d);
+	check_tracing(&d);
+	if (json)
+		report_write(as_json(&d), "-");
+	else
+		print_text(&d);
+	return all_ok(&d, FOR_USER | FOR_RESTORE | FOR_LINUX) ? EXIT_OK : EXIT_ERROR;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* Parsing of the command line, with messages that name the option and what it takes. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apf.h"
+
+static void say(const char *command, const char *fmt, va_list args)
+{
+	fprintf(stderr, "apf%s%s: ", command ? " " : "", command ? command : "");
+	vfprintf(stderr, fmt, args);
+	fputc('\n', stderr);
+}
+
+int usage_error(const char *command, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	say(command, fmt, args);
+	va_end(args);
+	fprintf(stderr, "Try `apf%s%s --help`.\n", command ? " " : "", command ? command : "");
+	return EXIT_USAGE;
+}
+
+int error(const char *command, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	say(command, fmt, args);
+	va_end(args);
+	return EXIT_ERROR;
+}
+
+int parse_number(const char *command, const char *option, const char *text, uint64_t min,
+		 uint64_t max, uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || *end || errno || *value < min || *value > max)
+		return usage_error(command, "%s '%s': expected a number from %llu to %llu", option, text,
+				   (unsigned long long)min, (unsigned long long)max);
+	return 0;
+}
+
+int parse_seconds(const char *command, const char *option, const char *text, uint64_t *ns)
+{
+	char *end;
+	double s = strtod(text, &end);
+
+	if (!isdigit((unsigned char)*text) || *end || !(s > 0) || s > 1e9)
+		return usage_error(command, "%s '%s': expected a number of seconds", option, text);
+	*ns = (uint64_t)(s * 1e9);
+	return 0;
+}
+
+/* One escape sequence behind the backslash at *p; moves *p behind it. -1: unknown. */
+static int escape(const char **p)
+{
+	static const char from[] = "ntr0\\", to[] = "\n\t\r\0\\";
+	char hex[3] = "";
+	const char *at;
+	char c = *(*p)++;
+
+	if (c == 'x' && isxdigit((unsigned char)(*p)[0]) && isxdigit((unsigned char)(*p)[1])) {
+		memcpy(hex, *p, 2);
+		*p += 2;
+		return (int)strtol(hex, NULL, 16);
+	}
+	at = c ? strchr(from, c) : NULL;
+	return at ? to[at - from] : -1;
+}
+
+int unescape(const char *text, char **out, size_t *len)
+{
+	char *to = malloc(strlen(text) + 1);
+
+	if (!to)
+		return -ENOMEM;
+	*out = to;
+	while (*text) {
+		int c = (unsigned char)*text++;
+
+		if (c == '\\')
+			c = escape(&text);
+		if (c < 0) {
+			free(*out);
+			*out = NULL;
+			return -EINVAL;
+		}
+		*to++ = (char)c;
+	}
+	*len = (size_t)(to - *out);
+	return 0;
+}
+
+static int option_input(struct vm_options *o, const char *arg, const char *command)
+{
+	free(o->input);
+	o->input = NULL;
+	if (unescape(arg, &o->input, &o->input_len))
+		return usage_error(command, "--input '%s': escapes are \\n \\t \\r \\0 \\\\ \\xHH", arg);
+	return 0;
+}
+
+static int option_mark(struct vm_options *o, const char *arg, const char *command)
+{
+	if (o->nr_marks == MARKS_MAX)
+		return usage_error(command, "--mark: at most %u", MARKS_MAX);
+	o->marks[o->nr_marks++] = arg;
+	return 0;
+}
+
+static int option_halt(struct vm_options *o, const char *arg, const char *command)
+{
+	if (strcmp(arg, "auto") && strcmp(arg, "wait"))
+		return usage_error(command, "--halt '%s': expected auto or wait", arg);
+	o->halt = strcmp(arg, "auto") ? APF_HALT_WAIT : APF_HALT_AUTO;
+	return 0;
+}
+
+int vm_option(struct vm_options *o, int c, const char *arg, const char *command)
+{
+	switch (c) {
+	case OPT_DELIVERY:
+		if (vmm_delivery_parse(arg, &o->delivery))
+			return usage_error(command, "--delivery '%s': expected sync, kernel or user", arg);
+		return 0;
+	case OPT_CONTROL:
+		o->control = arg;
+		return 0;
+	case OPT_SERIAL:
+		o->serial = arg;
+		return 0;
+	case OPT_INPUT:
+		return option_input(o, arg, command);
+	case OPT_MARK:
+		return option_mark(o, arg, command);
+	case OPT_UNTIL:
+		if (!*arg)
+			return usage_error(command, "--until: expected a text");
+		o->until = arg;
+		return 0;
+	case OPT_JSON:
+		o->json = arg;
+		return 0;
+	case OPT_HALT:
+		return option_halt(o, arg, command);
+	case OPT_TIMEOUT:
+		return parse_seconds(command, "--timeout", arg, &o->timeout_ns);
+	}
+	return 1;
+}
+
+void vm_options_finish(struct vm_options *o)
+{
+	if (!o->nr_marks)
+		o->marks[o->nr_marks++] = "@apf ";
+	if (!o->serial)
+		o->serial = o->json && !strcmp(o->json, "-") ? "/dev/stderr" : "-";
+}
+
+int next_option(int argc, char **argv, const struct option *longs, const char *command)
+{
+	int at = optind ? optind : 1, c;
+
+	opterr = 0;
+	c = getopt_long(argc, argv, ":h", longs, NULL);
+	if (c == ':') {
+		usage_error(command, "%s needs a value", argv[optind - 1]);
+		return '?';
+	}
+	/* A short option that is unknown stays under optind while others are packed behind it. */
+	if (c == '?')
+		usage_error(command, "unknown option '%s'", argv[optind > at ? optind - 1 : at]);
+	return c;
+}

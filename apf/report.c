@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* The numbers of a run as JSON. What this delivery mode or host cannot know is null. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include <apf/store.h>
+
+#include "apf.h"
+
+static void add(struct json_object *o, const char *key, struct json_object *value)
+{
+	json_object_object_add(o, key, value);
+}
+
+static struct json_object *number(int64_t n)
+{
+	return n < 0 ? NULL : json_object_new_int64(n);
+}
+
+/* Text of the guest's, which may be anything: JSON must stay valid. */
+static struct json_object *guest_text(const char *s)
+{
+	char text[VMM_LINE_MAX + 1];
+	size_t n = 0;
+
+	for (; s[n] && n < VMM_LINE_MAX; n++)
+		text[n] = (unsigned char)s[n] < 0x80 ? s[n] : '?';
+	return json_object_new_string_len(text, (int)n);
+}
+
+/* Three digits behind the point. */
+static struct json_object *milliseconds(uint64_t ns)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu.%03llu", (unsigned long long)(ns / 1000000u),
+		 (unsigned long long)(ns / 1000u % 1000u));
+	return json_object_new_double_s((double)ns / 1e6, text);
+}
+
+static struct json_object *marks(struct vmm *vm)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (const struct vmm_mark *m = vmm_console_marks(vmm_console(vm)); m; m = m->next) {
+		struct json_object *o = json_object_new_object();
+
+		add(o, "ms", milliseconds(m->ns));
+		add(o, "text", guest_text(m->text));
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+/* Faults by what became of them: from the engine, or, in kernel mode, from KVM. */
+static void add_faults(struct json_object *o, struct vmm *vm, const struct kvm_counts *kvm)
+{
+	const enum apf_delivery mode = vmm_get_config(vm)->delivery;
+	const bool user = mode == APF_DELIVERY_USER, kernel = mode == APF_DELIVERY_KERNEL;
+	struct apf_kvm_stats ks;
+	struct apf_mem_stats m;
+
+	apf_kvm_stats(vmm_apf(vm), &ks);
+	apf_mem_stats(vmm_mem(vm), &m);
+	add(o, "np", number(kernel ? kvm->np : (int64_t)ks.engine.np));
+	add(o, "ready", number(kernel ? kvm->ready : (int64_t)ks.engine.ready));
+	add(o, "halts", number(user ? (int64_t)ks.engine.halts : kvm->halts));
+	add(o, "waits", number(user ? (int64_t)ks.engine.waits : -1));
+	add(o, "broadcasts", number(kernel ? kvm->broadcasts : (int64_t)ks.engine.broadcasts));
+	add(o, "max_outstanding", number(user ? ks.engine.max_outstanding : m.max_in_flight));
+}
+
+struct json_object *report_run(struct vmm *vm, uint64_t start_ns, uint64_t end_ns, int64_t threads,
+			       const struct kvm_counts *counts, struct json_object *stores)
+{
+	const struct vmm_config *cfg = vmm_get_config(vm);
+	struct json_object *o = json_object_new_object();
+	const uint64_t first = vmm_first_output_ns(vm);
+	struct apf_mem_stats m;
+
+	apf_mem_stats(vmm_mem(vm), &m);
+	add(o, "delivery", json_object_new_string(vmm_delivery_name(cfg->delivery)));
+	add(o, "cpus", number(cfg->cpus));
+	add(o, "mem", number((int64_t)cfg->mem_size));
+	add(o, "first_instruction_ms", first ? milliseconds(first - start_ns) : NULL);
+	add(o, "run_ms", milliseconds(end_ns - start_ns));
+	add(o, "pages", number((int64_t)m.fetched));
+	add(o, "pages_zero", number((int64_t)m.zero));
+	add_faults(o, vm, counts);
+	add(o, "host_threads", number(threads));
+	add(o, "retries", number((int64_t)m.retries));
+	add(o, "failed", number((int64_t)m.failed));
+	add(o, "marks", marks(vm));
+	if (stores)
+		add(o, "stores", stores);
+	add(o, "end", json_object_new_string(vmm_end_name(vmm_ended(vm))));
+	add(o, "end_text", guest_text(vmm_end_text(vm)));
+	return o;
+}
+
+/* A store's functions run on the pager's thread only: have it asked there. */
+struct store_question {
+	struct apf_store *store;
+	struct json_object *list;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool done;
+};
+
+static void ask_store(void *arg)
+{
+	struct store_question *q = arg;
+	char text[4096];
+
+	for (struct apf_store *s = q->store; s; s = s->below) {
+		struct json_object *stats;
+
+		if (!s->ops->stats || s->ops->stats(s, text, sizeof(text)) < 0)
+			continue;
+		stats = json_tokener_parse(text);
+		if (!stats)
+			continue;
+		if (!q->list)
+			q->list = json_object_new_array();
+		add(stats, "store", json_object_new_string(s->ops->name));
+		json_object_array_add(q->list, stats);
+	}
+	pthread_mutex_lock(&q->lock);
+	q->done = true;
+	pthread_cond_signal(&q->cond);
+	pthread_mutex_unlock(&q->lock);
+}
+
+struct json_object *report_stores(struct vmm *vm, struct apf_store *store)
+{
+	struct store_question q = { .store = store, .lock = PTHREAD_MUTEX_INITIALIZER,
+				    .cond = PTHREAD_COND_INITIALIZER };
+
+	if (!store || apf_mem_after(vmm_mem(vm), 0, ask_store, &q))
+		return NULL;
+	pthread_mutex_lock(&q.lock);
+	while (!q.done)
+		pthread_cond_wait(&q.cond, &q.lock);
+	pthread_mutex_unlock(&q.lock);
+	return q.list;
+}
+
+int report_write(struct json_object *o, const char *path)
+{
+	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+							  JSON_C_TO_STRING_SPACED |
+							  JSON_C_TO_STRING_NOSLASHESCAPE);
+	const bool to_stdout = !strcmp(path, "-");
+	FILE *f = to_stdout ? stdout : fopen(path, "we");
+	int err = 0;
+
+	if (!f || fprintf(f, "%s\n", text) < 0 || fflush(f))
+		err = -errno;
+	if (f && !to_stdout && fclose(f) && !err)
+		err = -errno;
+	json_object_put(o);
+	return err;
+}
+
+int exit_code(enum vmm_end end)
+{
+	switch (end) {
+	case VMM_END_UNTIL:
+	case VMM_END_POWEROFF:
+	case VMM_END_STOP:
+		return EXIT_OK;
+	case VMM_END_RESET:
+		return EXIT_RESET;
+	case VMM_END_CRASH:
+		return EXIT_CRASH;
+	case VMM_END_TIMEOUT:
+		return EXIT_TIMEOUT;
+	case VMM_END_PAGE_LOST:
+		return EXIT_PAGE_LOST;
+	default:
+		return EXIT_ERROR;
+	}
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* apf restore: run a VM from a snapshot, its memory fetched from a store on demand. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <apf/error.h>
+#include <apf/store.h>
+#include <apf/trace.h>
+
+#include "apf.h"
+
+enum { OPT_STORE = OPT_OWN, OPT_LATENCY, OPT_TRACE };
+
+#define TRACE_RECORDS (1u << 20)
+
+static const struct option longs[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "store", required_argument, NULL, OPT_STORE },
+	{ "latency", required_argument, NULL, OPT_LATENCY },
+	{ "trace", required_argument, NULL, OPT_TRACE },
+	VM_LONG_OPTIONS,
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char help[] =
+"usage: apf restore DIR --delivery sync|kernel|user [OPTION]...\n"
+"\n"
+"Run the VM that `apf snapshot` saved in DIR. Its memory stays where it is: each page is\n"
+"fetched when the guest touches it.\n"
+"\n"
+"  --delivery MODE    how the guest is told of a page that is on its way:\n"
+"                     sync: not at all, the processor stands still;\n"
+"                     kernel: by KVM's own asynchronous page faults;\n"
+"                     user: by libapf\n"
+"  --store SPEC       where pages come from (default file:DIR/ram); filters stand in\n"
+"                     front: latency:20ms,file:PATH  error:rate=0.01,file:PATH  stats,...\n"
+"  --latency D        every fetch takes D longer: 20ms, 500us (a latency filter in front)\n"
+"  --trace FILE       write the tracepoints as Chrome trace JSON (opens in Perfetto)\n"
+VM_OPTIONS_HELP
+"\n"
+"Examples:\n"
+"  apf restore /tmp/snap --delivery user --latency 20ms --json -\n"
+"  apf restore /tmp/snap --delivery kernel --input 'go touch\\n' --until '@apf done'\n"
+"\n"
+"Exit codes: 0 powered off, stopped, or --until seen; 1 error; 2 usage; 3 the guest\n"
+"reset; 4 it crashed; 5 time was up; 6 a page was lost for good.\n";
+
+struct restore {
+	struct vm_options vm;
+	const char *dir, *store, *latency, *trace;
+	bool has_delivery;
+};
+
+static int option(struct restore *r, int c, const char *arg)
+{
+	uint64_t ns;
+
+	switch (c) {
+	case OPT_STORE:
+		r->store = arg;
+		return 0;
+	case OPT_LATENCY:
+		if (apf_parse_duration(arg, &ns))
+			return usage_error("restore", "--latency '%s': expected a duration like 20ms", arg);
+		r->latency = arg;
+		return 0;
+	case OPT_TRACE:
+		r->trace = arg;
+		return 0;
+	case OPT_DELIVERY:
+		r->has_delivery = true;
+		break;
+	}
+	return vm_option(&r->vm, c, arg, "restore");
+}
+
+static int open_store(const struct restore *r, struct apf_store **store)
+{
+	char *spec;
+	int err;
+
+	if (asprintf(&spec, "%s%s%s%s%s%s", r->latency ? "latency:" : "", r->latency ? r->latency : "",
+		     r->latency ? "," : "", r->store ? r->store : "file:", r->store ? "" : r->dir,
+		     r->store ? "" : "/ram") < 0)
+		return -ENOMEM;
+	err = apf_store_open(spec, store);
+	free(spec);
+	return err;
+}
+
+static int run(const struct restore *r, const struct vmm_snapshot *snap, struct session *s)
+{
+	struct vmm_config cfg = { .mem_size = snap->vm.mem_size, .cpus = snap->vm.cpus };
+	struct apf_store *store;
+	struct vmm *vm = NULL;
+	int code;
+
+	session_config(s, &cfg);
+	if (open_store(r, &store))
+		return error("restore", "%s", apf_error());
+	cfg.store = store;
+	if ((r->trace && apf_trace_start(TRACE_RECORDS)) || vmm_create(&cfg, &vm) ||
+	    vmm_load(vm, snap))
+		code = error("restore", "%s", apf_error());
+	else
+		code = session_run(s, vm, store);
+	vmm_destroy(vm);
+	if (r->trace && apf_trace_write(r->trace))
+		code = error("restore", "--trace %s: %s", r->trace, apf_error());
+	return code;
+}
+
+static int restore(const struct restore *r, uint64_t start_ns)
+{
+	struct vmm_snapshot *snap = malloc(sizeof(*snap));
+	char *path = NULL;
+	void *bytes = NULL;
+	struct session s;
+	size_t len;
+	int code;
+
+	if (!snap || asprintf(&path, "%s/state", r->dir) < 0) {
+		free(snap);
+		return error("restore", "out of memory");
+	}
+	if (vmm_read_file(path, VMM_SNAPSHOT_BYTES_MAX, &bytes, &len) ||
+	    vmm_snapshot_parse(bytes, len, snap)) {
+		code = error("restore", "%s", apf_error());
+	} else {
+		code = session_open(&s, &r->vm, "restore", start_ns);
+		if (!code) {
+			code = run(r, snap, &s);
+			session_close(&s);
+		}
+	}
+	free(bytes);
+	free(path);
+	free(snap);
+	return code;
+}
+
+int cmd_restore(int argc, char **argv, uint64_t start_ns)
+{
+	struct restore r = { .vm.delivery = APF_DELIVERY_USER };
+	int c, code = 0;
+
+	while (!code && (c = next_option(argc, argv, longs, "restore")) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		code = c == '?' ? EXIT_USAGE : option(&r, c, optarg);
+	}
+	if (!code && optind + 1 != argc)
+		code = usage_error("restore", "expected one folder with a snapshot");
+	if (!code && !r.has_delivery)
+		code = usage_error("restore", "--delivery is missing: sync, kernel or user");
+	if (!code) {
+		r.dir = argv[optind];
+		vm_options_finish(&r.vm);
+		session_block_signals();
+		code = restore(&r, start_ns);
+	}
+	free(r.vm.input);
+	return code;
+}

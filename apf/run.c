@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* apf run: boot a kernel in a VM whose memory is all there. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <apf/error.h>
+#include <apf/store.h>
+
+#include "apf.h"
+
+enum { OPT_KERNEL = OPT_OWN, OPT_INITRD, OPT_CMDLINE, OPT_MEM, OPT_CPUS };
+
+static const struct option longs[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
+	{ "initrd", required_argument, NULL, OPT_INITRD },
+	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
+	{ "mem", required_argument, NULL, OPT_MEM },
+	{ "cpus", required_argument, NULL, OPT_CPUS },
+	VM_LONG_OPTIONS,
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char help[] =
+"usage: apf run --kernel FILE [OPTION]...\n"
+"\n"
+"Boot a kernel in a VM. Its memory is all there; take a snapshot and restore it to\n"
+"see pages fetched on demand.\n"
+"\n"
+"  --kernel FILE      bzImage or 64-bit ELF\n"
+"  --initrd FILE      initial RAM file system\n"
+"  --cmdline TEXT     kernel command line (default \"console=ttyS0\")\n"
+"  --mem SIZE         memory, like 512K, 256M, 8G (default 256M)\n"
+"  --cpus N           virtual processors (default 1)\n"
+"  --delivery MODE    what the guest is offered: user (default), kernel, sync\n"
+VM_OPTIONS_HELP
+"\n"
+"Examples:\n"
+"  apf run --kernel vmlinuz --initrd initrd.img --mem 512M --cpus 2 --control /tmp/vm\n"
+"  apf run --kernel test.elf --until 'all done' --timeout 10\n"
+"\n"
+"Exit codes: 0 powered off, stopped, or --until seen; 1 error; 2 usage; 3 the guest\n"
+"reset; 4 it crashed; 5 time was up; 6 a page was lost for good.\n";
+
+struct run {
+	struct vm_options vm;
+	struct vmm_boot boot;
+	uint64_t mem, cpus;
+};
+
+static int option(struct run *r, int c, const char *arg)
+{
+	switch (c) {
+	case OPT_KERNEL:
+		r->boot.kernel = arg;
+		return 0;
+	case OPT_INITRD:
+		r->boot.initrd = arg;
+		return 0;
+	case OPT_CMDLINE:
+		r->boot.cmdline = arg;
+		return 0;
+	case OPT_MEM:
+		if (apf_parse_size(arg, &r->mem) || r->mem % APF_PAGE_SIZE || r->mem < 2u << 20)
+			return usage_error("run", "--mem '%s': expected a size from 2M on, like 256M", arg);
+		return 0;
+	case OPT_CPUS:
+		return parse_number("run", "--cpus", arg, 1, VMM_MAX_VCPUS, &r->cpus);
+	}
+	return vm_option(&r->vm, c, arg, "run");
+}
+
+static int boot(const struct run *r, uint64_t start_ns)
+{
+	struct vmm_config cfg = { .mem_size = r->mem, .cpus = (unsigned int)r->cpus };
+	struct vmm *vm = NULL;
+	struct session s;
+	int code = session_open(&s, &r->vm, "run", start_ns);
+
+	if (code)
+		return code;
+	session_config(&s, &cfg);
+	if (vmm_create(&cfg, &vm) || vmm_boot(vm, &r->boot))
+		code = error("run", "%s", apf_error());
+	else
+		code = session_run(&s, vm, NULL);
+	vmm_destroy(vm);
+	session_close(&s);
+	return code;
+}
+
+int cmd_run(int argc, char **argv, uint64_t start_ns)
+{
+	struct run r = { .vm.delivery = APF_DELIVERY_USER, .boot.cmdline = "console=ttyS0",
+			 .mem = 256u << 20, .cpus = 1 };
+	int c, code = 0;
+
+	while (!code && (c = next_option(argc, argv, longs, "run")) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		code = c == '?' ? EXIT_USAGE : option(&r, c, optarg);
+	}
+	if (!code && optind < argc)
+		code = usage_error("run", "'%s' is no option", argv[optind]);
+	if (!code && !r.boot.kernel)
+		code = usage_error("run", "--kernel is missing");
+	if (!code) {
+		vm_options_finish(&r.vm);
+		session_block_signals();
+		code = boot(&r, start_ns);
+	}
+	free(r.vm.input);
+	return code;
+}

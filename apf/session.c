@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* What `run` and `restore` do alike once they have a VM: start it, watch it, report. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <apf/error.h>
+
+#include "apf.h"
+
+static sigset_t ending_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	return set;
+}
+
+void session_block_signals(void)
+{
+	sigset_t set = ending_signals();
+
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int session_open(struct session *s, const struct vm_options *o, const char *command,
+		 uint64_t start_ns)
+{
+	*s = (struct session){ .options = o, .command = command, .start_ns = start_ns,
+			       .serial_fd = STDOUT_FILENO };
+	if (!strcmp(o->serial, "-"))
+		return 0;
+	s->serial_fd = open(o->serial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (s->serial_fd < 0)
+		return error(command, "--serial %s: %s", o->serial, strerror(errno));
+	return 0;
+}
+
+void session_config(const struct session *s, struct vmm_config *cfg)
+{
+	const struct vm_options *o = s->options;
+
+	cfg->delivery = o->delivery;
+	cfg->halt = o->halt;
+	cfg->input = o->input;
+	cfg->input_len = o->input_len;
+	cfg->console = (struct vmm_console_config){
+		.out_fd = s->serial_fd,
+		.marks = o->marks,
+		.nr_marks = o->nr_marks,
+		.until = o->until,
+		.start_ns = s->start_ns,
+	};
+}
+
+struct watch {
+	int64_t most;
+	bool unknown;
+};
+
+static void sample(void *arg)
+{
+	struct watch *w = arg;
+	int64_t n = w->unknown ? -1 : host_threads();
+
+	if (n < 0)
+		w->unknown = true;
+	else if (n > w->most)
+		w->most = n;
+}
+
+static int signals_fd(void)
+{
+	sigset_t set = ending_signals();
+
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* The loop's own finish texts are for people; a plain success needs none. */
+static void tell_end(const struct session *s, struct vmm *vm, int code)
+{
+	if (code != EXIT_OK)
+		fprintf(stderr, "apf %s: %s: %s\n", s->command, vmm_end_name(vmm_ended(vm)),
+			vmm_end_text(vm));
+}
+
+int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
+{
+	struct vmm_loop_config loop = { .control = s->options->control, .start_ns = s->start_ns,
+					.timeout_ns = s->options->timeout_ns };
+	struct kvm_counter *counter = NULL;
+	struct kvm_counts counts;
+	struct watch w = { 0 };
+	enum vmm_end end;
+	uint64_t end_ns;
+	int code;
+
+	if (vmm_start(vm))
+		return error(s->command, "%s", apf_error());
+	if (s->options->json) {
+		loop.tick = sample;
+		loop.arg = &w;
+		if (s->options->delivery != APF_DELIVERY_USER)
+			counter = kvm_counter_open(vm);
+	}
+	loop.signal_fd = signals_fd();
+	vmm_resume(vm);
+	end = vmm_loop(vm, &loop);
+	end_ns = vmm_now_ns();
+	kvm_counter_close(counter, &counts);
+	code = exit_code(end);
+	tell_end(s, vm, code);
+	if (s->options->json) {
+		struct json_object *o = report_run(vm, s->start_ns, end_ns, w.unknown ? -1 : w.most,
+						   &counts, report_stores(vm, store));
+		int err = report_write(o, s->options->json);
+
+		if (err)
+			code = error(s->command, "--json %s: %s", s->options->json, strerror(-err));
+	}
+	if (loop.signal_fd >= 0)
+		close(loop.signal_fd);
+	return code;
+}
+
+void session_close(struct session *s)
+{
+	if (s->serial_fd > STDERR_FILENO)
+		close(s->serial_fd);
+}
