@@ -148,6 +148,9 @@ static void report(struct apf_mem *m, uint64_t page, int res)
 
 static void arrived(struct apf_mem *m, struct fetch *f)
 {
+	count(&m->count.fetched, f->n);
+	if (f->res == APF_IO_ZERO)
+		count(&m->count.zero, f->n);
 	for (uint64_t page = f->page; page < f->page + f->n; page++) {
 		bool b_waits = atomic_load(&m->map[page]) & PAGE_B_WAITS;
 
@@ -156,9 +159,6 @@ static void arrived(struct apf_mem *m, struct fetch *f)
 			apf_trap_release_b(m, page);
 		report(m, page, 0);
 	}
-	count(&m->count.fetched, f->n);
-	if (f->res == APF_IO_ZERO)
-		count(&m->count.zero, f->n);
 	put(&m->fetcher, f);
 }
 

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* The rest of the interface: access without side effects, later calls, page numbers. */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "fake.h"
+#include "touch.h"
+
+#define PAGES	1024u
+
+static void test_C9_access_reaches_resident_pages_only_and_fetches_nothing(void **state)
+{
+	static const struct {
+		uint64_t offset;
+		size_t len;
+		int res;
+	} rows[] = {
+		{ 10 * 4096, 4096, 0 },			/* pages 10 to 12 are here */
+		{ 10 * 4096, 3 * 4096, 0 },
+		{ 10 * 4096 + 7, 5000, 0 },
+		{ 10 * 4096 - 1, 2, -EFAULT },
+		{ 13 * 4096 - 1, 2, -EFAULT },
+		{ 13 * 4096 - 1, 1, 0 },
+		{ 13 * 4096, 4, -EFAULT },
+		{ 9 * 4096, 0, 0 },
+		{ PAGES * 4096ull, 0, 0 },
+		{ PAGES * 4096ull, 1, -ERANGE },
+		{ PAGES * 4096ull - 4, 8, -ERANGE },
+		{ UINT64_MAX - 2, 8, -ERANGE },
+		{ 0, SIZE_MAX, -ERANGE },
+	};
+	struct results r;
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, &r);
+	static char buf[3 * 4096], all[3 * 4096];
+
+	assert_int_equal(apf_mem_need(m, 10, 3), 0);
+	for (int i = 0; i < 3; i++)
+		fake_fill(all + i * 4096, 10 + (uint64_t)i);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int res = apf_mem_read(m, rows[i].offset, buf, rows[i].len);
+
+		if (res != rows[i].res)
+			fail_msg("row %zu: %d", i, res);
+		if (!res && rows[i].len)
+			assert_memory_equal(buf, all + rows[i].offset - 10 * 4096, rows[i].len);
+		res = apf_mem_write(m, rows[i].offset, buf, rows[i].len);
+		if (res != rows[i].res)
+			fail_msg("row %zu: write %d", i, res);
+	}
+	assert_int_equal(fake.reads[9] + fake.reads[13], 0);
+	apf_mem_destroy(m);
+}
+
+static struct apf_mem *words_mem;
+
+static void *flip(void *arg)
+{
+	static const uint32_t values[] = { 0x11111111, 0xeeeeeeee };
+
+	for (int i = 0; i < 20000; i++)
+		apf_mem_write(words_mem, 64, &values[i % 2], 4);
+	return NULL;
+}
+
+static void test_aligned_words_are_never_torn(void **state)
+{
+	uint32_t word = 0;
+	pthread_t t;
+
+	words_mem = ram_on(NULL, PAGES, APF_TRAP_NONE, NULL);
+	pthread_create(&t, NULL, flip, NULL);
+	for (int i = 0; i < 20000; i++) {
+		assert_int_equal(apf_mem_read(words_mem, 64, &word, 4), 0);
+		assert_true(!word || word == 0x11111111 || word == 0xeeeeeeee);
+	}
+	pthread_join(t, NULL);
+	apf_mem_destroy(words_mem);
+}
+
+struct later {
+	uint64_t due, called;
+	pthread_t thread;
+	atomic_bool done;
+};
+
+static void note(void *arg)
+{
+	struct later *l = arg;
+
+	l->called = now_ns();
+	l->thread = pthread_self();
+	atomic_store(&l->done, true);
+}
+
+static void test_later_calls_come_on_the_pager_s_thread_and_not_too_early(void **state)
+{
+	static const unsigned int ms[] = { 30, 0, 10, 20 };
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_NONE, NULL);
+	struct later l[4];
+
+	memset(l, 0, sizeof(l));
+	for (int i = 0; i < 4; i++) {
+		l[i].due = now_ns() + ms[i] * MS;
+		assert_int_equal(apf_mem_after(m, ms[i] * MS, note, &l[i]), 0);
+	}
+	for (int i = 0; i < 4; i++) {
+		for (int k = 0; k < 5000 && !atomic_load(&l[i].done); k++)
+			sleep_ms(1);
+		assert_true(atomic_load(&l[i].done));
+		assert_true(l[i].called >= l[i].due);
+		assert_false(pthread_equal(l[i].thread, pthread_self()));
+		assert_true(pthread_equal(l[i].thread, l[0].thread));
+	}
+	assert_true(l[1].called < l[2].called && l[2].called < l[3].called &&
+		    l[3].called < l[0].called);
+	apf_mem_destroy(m);
+}
+
+static void test_later_calls_that_are_not_due_are_dropped_by_destroy(void **state)
+{
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_NONE, NULL);
+	struct later l = { 0 };
+
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(apf_mem_after(m, 3600 * 1000 * MS, note, &l), 0);
+	apf_mem_destroy(m);
+	assert_false(atomic_load(&l.done));
+}
+
+static void test_page_of_knows_A_and_nothing_else(void **state)
+{
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_NONE, NULL);
+	char *a = apf_mem_view_a(m);
+
+	assert_int_equal(apf_mem_size(m), PAGES * 4096);
+	assert_int_equal(apf_mem_page_of(m, a), 0);
+	assert_int_equal(apf_mem_page_of(m, a + 4095), 0);
+	assert_int_equal(apf_mem_page_of(m, a + 4096), 1);
+	assert_int_equal(apf_mem_page_of(m, a + PAGES * 4096 - 1), PAGES - 1);
+	assert_true(apf_mem_page_of(m, a + PAGES * 4096) == UINT64_MAX);
+	assert_true(apf_mem_page_of(m, a - 1) == UINT64_MAX);
+	assert_true(apf_mem_page_of(m, NULL) == UINT64_MAX);
+	assert_true(apf_mem_page_of(m, apf_mem_view_b(m)) == UINT64_MAX);
+	assert_false(apf_mem_resident(m, PAGES));
+	apf_mem_destroy(m);
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, fake_reset)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_C9_access_reaches_resident_pages_only_and_fetches_nothing),
+		TEST(test_aligned_words_are_never_torn),
+		TEST(test_later_calls_come_on_the_pager_s_thread_and_not_too_early),
+		TEST(test_later_calls_that_are_not_due_are_dropped_by_destroy),
+		TEST(test_page_of_knows_A_and_nothing_else),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

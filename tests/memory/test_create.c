@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* Creation: what is refused, that its time does not grow with RAM, the probe. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fake.h"
+#include "touch.h"
+
+static void test_refused_with_a_reason(void **state)
+{
+	static const struct {
+		struct apf_mem_config cfg;
+		bool store;
+		const char *says;
+	} rows[] = {
+		{ { .size = 0, .trap = APF_TRAP_NONE }, false, "not a multiple" },
+		{ { .size = 5000, .trap = APF_TRAP_NONE }, false, "not a multiple" },
+		{ { .size = UINT64_MAX - 4095, .trap = APF_TRAP_NONE }, false, "not a multiple" },
+		{ { .size = 4096, .trap = APF_TRAP_NONE }, true, "a store goes with a trap" },
+		{ { .size = 4096, .trap = APF_TRAP_POISON }, false, "a store goes with a trap" },
+		{ { .size = 4096, .trap = 7 }, true, "a store goes with a trap" },
+		{ { .size = 8192 * 4096, .trap = APF_TRAP_BLOCK }, true,
+		  "store fake holds 16777216 bytes, RAM has 33554432" },
+		{ { .size = 4096, .trap = APF_TRAP_BLOCK, .batch_pages = 4096 }, true,
+		  "batch_pages" },
+		{ { .size = 4096, .trap = APF_TRAP_BLOCK, .max_fetches = 1u << 20 }, true,
+		  "max_fetches" },
+		{ { .size = 4096, .trap = APF_TRAP_BLOCK, .retry_ns = UINT64_MAX }, true,
+		  "retry_ns" },
+	};
+
+	fake.pages = 4096;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct apf_mem_config cfg = rows[i].cfg;
+		struct apf_mem *m = NULL;
+		int r;
+
+		if (rows[i].store)
+			assert_int_equal(apf_store_open("fake", &cfg.store), 0);
+		r = apf_mem_create(&cfg, &m);
+		if (r != -EINVAL || m || !strstr(apf_error(), rows[i].says))
+			fail_msg("row %zu: %d, %s", i, r, apf_error());
+		apf_store_close(cfg.store);	/* a store that was refused is still ours */
+	}
+}
+
+static int start_fails(struct apf_store *s)
+{
+	return apf_error_set(-ENOTCONN, "nobody is there");
+}
+
+static int open_any(struct apf_store *s, const char *arg)
+{
+	s->size = 4096;
+	return 0;
+}
+
+static void close_any(struct apf_store *s)
+{
+}
+
+static void test_a_store_that_does_not_start_is_reported_by_create(void **state)
+{
+	static const struct apf_store_ops ops = {
+		.version = APF_STORE_VERSION, .name = "nobody", .open = open_any,
+		.start = start_fails, .close = close_any,
+	};
+	struct apf_mem_config cfg = { .size = 4096, .trap = APF_TRAP_BLOCK };
+	struct apf_mem *m;
+
+	assert_int_equal(apf_store_register(&ops), 0);
+	assert_int_equal(apf_store_open("nobody", &cfg.store), 0);
+	assert_int_equal(apf_mem_create(&cfg, &m), -ENOTCONN);
+	assert_string_equal(apf_error(), "nobody is there");
+	apf_store_close(cfg.store);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Median time to create RAM and to have one page trapped, fetched and read. */
+static void first_page(uint64_t size, const char *spec, uint64_t *create_ns, uint64_t *page_ns)
+{
+	uint64_t created[9], read[9];
+
+	for (int i = 0; i < 9; i++) {
+		struct results r;
+		uint64_t t0 = now_ns(), n = size / APF_PAGE_SIZE - 3;
+		struct apf_mem *m = ram_on(spec, size / APF_PAGE_SIZE, APF_TRAP_POISON, &r);
+		char *at = (char *)apf_mem_view_a(m) + n * APF_PAGE_SIZE;
+
+		created[i] = now_ns() - t0;
+		assert_int_equal(touch_page(at, n, NULL), TOUCH_TRAPPED);
+		assert_int_equal(apf_mem_need(m, n, 1), 0);
+		assert_int_equal(touch_page(at, n, NULL), TOUCH_ZERO);
+		read[i] = now_ns() - t0;
+		apf_mem_destroy(m);
+	}
+	qsort(created, 9, sizeof(created[0]), by_value);
+	qsort(read, 9, sizeof(read[0]), by_value);
+	*create_ns = created[4];
+	*page_ns = read[4];
+}
+
+static void test_creation_does_not_grow_with_RAM(void **state)
+{
+	uint64_t create[2], page[2];
+	char path[64], spec[100];
+	int fd = fake_file(".", path, 1);
+
+	assert_int_equal(ftruncate(fd, 8ll << 30), 0);
+	snprintf(spec, sizeof(spec), "file:%s", path);
+	first_page(256ull << 20, spec, &create[0], &page[0]);
+	first_page(8ull << 30, spec, &create[1], &page[1]);
+	print_message("256 MiB: created in %lu us, first page after %lu us; 8 GiB: %lu us, %lu us\n",
+		      create[0] / 1000, page[0] / 1000, create[1] / 1000, page[1] / 1000);
+	/* 32 times the RAM; arming all of 8 GiB would take 0.3 s. */
+	assert_true(create[1] < 3 * create[0] + 2 * MS);
+	assert_true(page[1] < 3 * page[0] + 2 * MS);
+	close(fd);
+	unlink(path);
+}
+
+static void test_the_probe_knows_what_this_kernel_has(void **state)
+{
+	struct apf_mem_probe p;
+	int r = apf_mem_probe(&p);
+	struct results res;
+
+	print_message("userfaultfd %d, minor_shmem %d, poison %d, io_uring %d\n", p.userfaultfd,
+		      p.minor_shmem, p.poison, p.io_uring);
+	if (r) {
+		assert_true(strlen(apf_error()) > 0);
+		skip();
+	}
+	if (p.userfaultfd && p.minor_shmem && p.poison && p.io_uring)
+		apf_mem_destroy(ram_on(NULL, 16, APF_TRAP_POISON, &res));
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, fake_reset)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_refused_with_a_reason),
+		TEST(test_a_store_that_does_not_start_is_reported_by_create),
+		TEST(test_creation_does_not_grow_with_RAM),
+		TEST(test_the_probe_knows_what_this_kernel_has),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
