@@ -91,6 +91,18 @@ int apf_mem_want(struct apf_mem *m, uint64_t page);
  */
 int apf_mem_need(struct apf_mem *m, uint64_t page, uint64_t n);
 
+struct apf_mem_range {
+	uint64_t page, n;	/* pages [page, page + n) */
+};
+
+/*
+ * Fetch a working set that is known beforehand (recorded from an earlier restore),
+ * as many pages at once as max_fetches allows, and wait for all of it. Before the
+ * VM runs; statistics of what is in flight start anew after it. Any thread but the
+ * pager's. 0; -ERANGE: not inside RAM, nothing is fetched; -EIO: lost.
+ */
+int apf_mem_preload(struct apf_mem *m, const struct apf_mem_range *ranges, size_t n);
+
 /*
  * Read or write resident RAM through view C, without side effects (C9). 0;
  * -EFAULT: a page of it is not resident (nothing is done); -ERANGE. Any thread.
