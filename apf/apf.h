@@ -107,6 +107,7 @@ struct session {
 	const struct vm_options *options;
 	const char *command;
 	uint64_t start_ns;
+	uint64_t preloaded;	/* pages fetched before the start */
 	int serial_fd;
 };
 
@@ -124,8 +125,9 @@ void session_close(struct session *s);
 struct kvm_counts;
 
 /* The JSON object of a run. */
-struct json_object *report_run(struct vmm *vm, uint64_t start_ns, uint64_t end_ns, int64_t threads,
-			       const struct kvm_counts *counts, struct json_object *stores);
+struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t end_ns,
+			       int64_t threads, const struct kvm_counts *counts,
+			       struct json_object *stores);
 /* Statistics of the store's layers that keep some, or NULL. The VM's pager must be alive. */
 struct json_object *report_stores(struct vmm *vm, struct apf_store *store);
 /* Write it to a file or, for "-", stdout. 0 or -errno. Takes the object over. */

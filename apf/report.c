@@ -71,11 +71,13 @@ static void add_faults(struct json_object *o, struct vmm *vm, const struct kvm_c
 	add(o, "halts", number(user ? (int64_t)ks.engine.halts : kvm->halts));
 	add(o, "waits", number(user ? (int64_t)ks.engine.waits : -1));
 	add(o, "broadcasts", number(kernel ? kvm->broadcasts : (int64_t)ks.engine.broadcasts));
+	add(o, "msi_blocked", number(kernel ? -1 : (int64_t)ks.msi_blocked));
 	add(o, "max_outstanding", number(user ? ks.engine.max_outstanding : m.max_in_flight));
 }
 
-struct json_object *report_run(struct vmm *vm, uint64_t start_ns, uint64_t end_ns, int64_t threads,
-			       const struct kvm_counts *counts, struct json_object *stores)
+struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t end_ns,
+			       int64_t threads, const struct kvm_counts *counts,
+			       struct json_object *stores)
 {
 	const struct vmm_config *cfg = vmm_get_config(vm);
 	struct json_object *o = json_object_new_object();
@@ -86,10 +88,11 @@ struct json_object *report_run(struct vmm *vm, uint64_t start_ns, uint64_t end_n
 	add(o, "delivery", json_object_new_string(vmm_delivery_name(cfg->delivery)));
 	add(o, "cpus", number(cfg->cpus));
 	add(o, "mem", number((int64_t)cfg->mem_size));
-	add(o, "first_instruction_ms", first ? milliseconds(first - start_ns) : NULL);
-	add(o, "run_ms", milliseconds(end_ns - start_ns));
+	add(o, "first_instruction_ms", first ? milliseconds(first - s->start_ns) : NULL);
+	add(o, "run_ms", milliseconds(end_ns - s->start_ns));
 	add(o, "pages", number((int64_t)m.fetched));
 	add(o, "pages_zero", number((int64_t)m.zero));
+	add(o, "preloaded", number((int64_t)s->preloaded));
 	add_faults(o, vm, counts);
 	add(o, "host_threads", number(threads));
 	add(o, "retries", number((int64_t)m.retries));

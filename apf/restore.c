@@ -8,9 +8,11 @@
 #include <apf/store.h>
 #include <apf/trace.h>
 
+#include <vmm/pages.h>
+
 #include "apf.h"
 
-enum { OPT_STORE = OPT_OWN, OPT_LATENCY, OPT_TRACE };
+enum { OPT_STORE = OPT_OWN, OPT_LATENCY, OPT_TRACE, OPT_PRELOAD, OPT_RECORD };
 
 #define TRACE_RECORDS (1u << 20)
 
@@ -19,6 +21,8 @@ static const struct option longs[] = {
 	{ "store", required_argument, NULL, OPT_STORE },
 	{ "latency", required_argument, NULL, OPT_LATENCY },
 	{ "trace", required_argument, NULL, OPT_TRACE },
+	{ "preload", required_argument, NULL, OPT_PRELOAD },
+	{ "record", required_argument, NULL, OPT_RECORD },
 	VM_LONG_OPTIONS,
 	{ NULL, 0, NULL, 0 },
 };
@@ -37,6 +41,8 @@ static const char help[] =
 "                     front: latency:20ms,file:PATH  error:rate=0.01,file:PATH  stats,...\n"
 "  --latency D        every fetch takes D longer: 20ms, 500us (a latency filter in front)\n"
 "  --trace FILE       write the tracepoints as Chrome trace JSON (opens in Perfetto)\n"
+"  --record FILE      at the end write the list of all pages that were fetched\n"
+"  --preload FILE     before the start fetch the pages of such a list, all at once\n"
 VM_OPTIONS_HELP
 "\n"
 "Examples:\n"
@@ -48,7 +54,7 @@ VM_OPTIONS_HELP
 
 struct restore {
 	struct vm_options vm;
-	const char *dir, *store, *latency, *trace;
+	const char *dir, *store, *latency, *trace, *preload, *record;
 	bool has_delivery;
 };
 
@@ -67,6 +73,12 @@ static int option(struct restore *r, int c, const char *arg)
 		return 0;
 	case OPT_TRACE:
 		r->trace = arg;
+		return 0;
+	case OPT_PRELOAD:
+		r->preload = arg;
+		return 0;
+	case OPT_RECORD:
+		r->record = arg;
 		return 0;
 	case OPT_DELIVERY:
 		r->has_delivery = true;
@@ -89,6 +101,25 @@ static int open_store(const struct restore *r, struct apf_store **store)
 	return err;
 }
 
+/* Fetch the pages of a list that an earlier restore has recorded. */
+static int preload(const char *path, struct apf_mem *mem, struct session *s)
+{
+	struct apf_mem_range *ranges = NULL;
+	void *text = NULL;
+	size_t len, n = 0;
+	int err = vmm_read_file(path, VMM_PAGES_BYTES_MAX, &text, &len);
+
+	if (!err)
+		err = vmm_pages_parse(text, len, apf_mem_size(mem) / APF_PAGE_SIZE, &ranges, &n);
+	if (!err)
+		err = apf_mem_preload(mem, ranges, n);
+	for (size_t i = 0; i < n; i++)
+		s->preloaded += ranges[i].n;
+	free(ranges);
+	free(text);
+	return err;
+}
+
 static int run(const struct restore *r, const struct vmm_snapshot *snap, struct session *s)
 {
 	struct vmm_config cfg = { .mem_size = snap->vm.mem_size, .cpus = snap->vm.cpus };
@@ -101,10 +132,12 @@ static int run(const struct restore *r, const struct vmm_snapshot *snap, struct 
 		return error("restore", "%s", apf_error());
 	cfg.store = store;
 	if ((r->trace && apf_trace_start(TRACE_RECORDS)) || vmm_create(&cfg, &vm) ||
-	    vmm_load(vm, snap))
+	    (r->preload && preload(r->preload, vmm_mem(vm), s)) || vmm_load(vm, snap))
 		code = error("restore", "%s", apf_error());
 	else
 		code = session_run(s, vm, store);
+	if (vm && r->record && vmm_pages_write(vmm_mem(vm), r->record))
+		code = error("restore", "--record: %s", apf_error());
 	vmm_destroy(vm);
 	if (r->trace && apf_trace_write(r->trace))
 		code = error("restore", "--trace %s: %s", r->trace, apf_error());

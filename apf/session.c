@@ -118,7 +118,7 @@ int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 	code = exit_code(end);
 	tell_end(s, vm, code);
 	if (s->options->json) {
-		struct json_object *o = report_run(vm, s->start_ns, end_ns, w.unknown ? -1 : w.most,
+		struct json_object *o = report_run(vm, s, end_ns, w.unknown ? -1 : w.most,
 						   &counts, report_stores(vm, store));
 		int err = report_write(o, s->options->json);
 
