@@ -70,19 +70,30 @@ bool fake_is_zero(const void *page)
 	return true;
 }
 
+static int result_of(uint64_t page)
+{
+	return fake.result ? fake.result(page, atomic_load(&fake.reads[page])) : 0;
+}
+
 static void finish(struct apf_io *io)
 {
-	uint64_t first = io->offset / APF_PAGE_SIZE, n = io->len / APF_PAGE_SIZE;
+	uint64_t first = io->offset / APF_PAGE_SIZE, n = io->len / APF_PAGE_SIZE, zeroes = 0;
 	int res = 0;
 
 	for (uint64_t i = 0; i < n && res >= 0; i++) {
-		unsigned int attempt = atomic_load(&fake.reads[first + i]);
-		int r = fake.result ? fake.result(first + i, attempt) : 0;
-
-		res = r < 0 || !i ? r : res;
+		res = result_of(first + i);
+		zeroes += res == APF_IO_ZERO;
 	}
-	for (uint64_t i = 0; i < n && !res; i++)
-		fake_fill((char *)io->buf + i * APF_PAGE_SIZE, first + i);
+	if (res >= 0)
+		res = zeroes == n ? APF_IO_ZERO : 0;
+	for (uint64_t i = 0; i < n && !res; i++) {
+		char *page = (char *)io->buf + i * APF_PAGE_SIZE;
+
+		if (result_of(first + i) == APF_IO_ZERO)
+			memset(page, 0, APF_PAGE_SIZE);
+		else
+			fake_fill(page, first + i);
+	}
 	atomic_fetch_sub(&fake.running, 1);
 	apf_io_complete_later(own.loop, io, res);
 }

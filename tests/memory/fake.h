@@ -26,7 +26,7 @@ struct fake {
 	/* Set these before the store is used. */
 	uint64_t pages;			/* its size; 0: FAKE_PAGES */
 	int (*result)(uint64_t page, unsigned int attempt);	/* 0, APF_IO_ZERO, negative errno */
-	bool scribble;			/* a read first writes junk, whatever comes of it */
+	atomic_bool scribble;		/* a read first writes junk, whatever comes of it */
 	/* Results. */
 	atomic_uint reads[FAKE_PAGES];	/* of each page */
 	atomic_uint requests, running, most_running, biggest;

@@ -16,7 +16,7 @@ static void test_C9_access_reaches_resident_pages_only_and_fetches_nothing(void 
 		size_t len;
 		int res;
 	} rows[] = {
-		{ 10 * 4096, 4096, 0 },			/* pages 10 to 12 are here */
+		{ 10 * 4096, 4096, 0 },			/* pages 10, 11, 12 are here */
 		{ 10 * 4096, 3 * 4096, 0 },
 		{ 10 * 4096 + 7, 5000, 0 },
 		{ 10 * 4096 - 1, 2, -EFAULT },
@@ -43,7 +43,7 @@ static void test_C9_access_reaches_resident_pages_only_and_fetches_nothing(void 
 		if (res != rows[i].res)
 			fail_msg("row %zu: %d", i, res);
 		if (!res && rows[i].len)
-			assert_memory_equal(buf, all + rows[i].offset - 10 * 4096, rows[i].len);
+			assert_memory_equal(buf, &all[rows[i].offset - 10 * 4096], rows[i].len);
 		res = apf_mem_write(m, rows[i].offset, buf, rows[i].len);
 		if (res != rows[i].res)
 			fail_msg("row %zu: write %d", i, res);
