@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The event loop: one io_uring, timers, and calls from other threads. */
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
  * Their number must not follow the number of reads in flight (V3).
  */
 #define MAX_WORKERS	4u
+#define MAX_AWAKE	8u
 /* Ops are aligned; the lowest bit of a request's user data marks those that fill no buffer. */
 #define NO_BUFFER	1ul
 
@@ -34,9 +36,9 @@ struct apf_loop {
 	_Atomic(struct apf_loop_call *) posted;	/* newest first */
 	atomic_bool sleeping;		/* nobody has written the eventfd since we went to sleep */
 	atomic_bool stop;
-	int wake_fd;
-	struct apf_loop_op wake_op;
-	uint64_t wake_count;
+	int wake_fd;			/* its counter is never read: every write is an event */
+	struct apf_loop_op wake_op;	/* of the poll; its address is all that matters */
+	uint32_t awake;			/* turns in a row without a system call */
 };
 
 uint64_t apf_clock_ns(void)
@@ -100,6 +102,16 @@ int apf_loop_poll(struct apf_loop *l, struct apf_loop_op *op, int fd, short even
 	return 0;
 }
 
+/* One poll stays for good: neither reading the eventfd nor polling again costs a call. */
+static void listen_for_wakes(struct apf_loop *l)
+{
+	struct io_uring_sqe *sqe = get_sqe(l);
+
+	/* The submission queue was just flushed if it was full, so there is room. */
+	io_uring_prep_poll_multishot(sqe, l->wake_fd, POLLIN);
+	io_uring_sqe_set_data(sqe, (void *)((uintptr_t)&l->wake_op | NO_BUFFER));
+}
+
 static void collect(struct apf_loop *l)
 {
 	struct io_uring_cqe *cqe;
@@ -110,6 +122,11 @@ static void collect(struct apf_loop *l)
 		struct apf_loop_op *op = (void *)(data & ~NO_BUFFER);
 
 		n++;
+		if (op == &l->wake_op) {
+			if (!(cqe->flags & IORING_CQE_F_MORE))
+				listen_for_wakes(l);
+			continue;
+		}
 		if (!(data & NO_BUFFER))
 			l->reads--;
 		op->fn(op, cqe->res);
@@ -132,9 +149,14 @@ static void make_calls(struct apf_loop *l)
 	}
 }
 
+static bool timer_is_due(const struct apf_loop *l)
+{
+	return l->timers.n && l->timers.heap[0]->deadline_ns <= l->now;
+}
+
 static void fire_timers(struct apf_loop *l)
 {
-	while (l->timers.n && l->timers.heap[0]->deadline_ns <= l->now) {
+	while (timer_is_due(l)) {
 		struct apf_timer *t = l->timers.heap[0];
 
 		apf_timers_remove(&l->timers, t);
@@ -174,13 +196,24 @@ static void sleep_until_work(struct apf_loop *l)
 	atomic_store(&l->sleeping, false);
 }
 
+/*
+ * Reads that end at once (holes, memory) leave a timer that is due already: the
+ * next turn needs no system call then, but not for ever, for completions only show
+ * after one.
+ */
 static void turn(struct apf_loop *l)
 {
+	bool more;
+
 	collect(l);
 	l->now = apf_clock_ns();
 	make_calls(l);
 	fire_timers(l);
-	if (l->hooks.turn(l->hooks.ctx))
+	more = l->hooks.turn(l->hooks.ctx);
+	if (timer_is_due(l) && ++l->awake < MAX_AWAKE)
+		return;
+	l->awake = 0;
+	if (more)
 		io_uring_submit_and_get_events(&l->ring);
 	else
 		sleep_until_work(l);
@@ -221,21 +254,6 @@ void apf_loop_stop(struct apf_loop *l)
 	apf_loop_wake(l);
 }
 
-/* Reading the eventfd through the ring takes no system call of its own. */
-static void listen_for_wakes(struct apf_loop *l)
-{
-	struct io_uring_sqe *sqe = get_sqe(l);
-
-	/* The submission queue was just flushed if it was full, so there is room. */
-	io_uring_prep_read(sqe, l->wake_fd, &l->wake_count, sizeof(l->wake_count), 0);
-	io_uring_sqe_set_data(sqe, (void *)((uintptr_t)&l->wake_op | NO_BUFFER));
-}
-
-static void woken(struct apf_loop_op *op, int res)
-{
-	listen_for_wakes(apf_container_of(op, struct apf_loop, wake_op));
-}
-
 static int ring_init(struct apf_loop *l)
 {
 	struct io_uring_params p = {
@@ -272,7 +290,6 @@ int apf_loop_create(const struct apf_loop_hooks *hooks, struct apf_loop **out)
 	if (!l)
 		return apf_error_set(r, "no memory for the event loop");
 	l->hooks = *hooks;
-	l->wake_op.fn = woken;
 	l->now = apf_clock_ns();
 	l->wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (l->wake_fd < 0) {
