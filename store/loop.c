@@ -38,6 +38,7 @@ struct apf_loop {
 	atomic_bool stop;
 	int wake_fd;			/* its counter is never read: every write is an event */
 	struct apf_loop_op wake_op;	/* of the poll; its address is all that matters */
+	bool listening;			/* the poll is there */
 	uint32_t awake;			/* turns in a row without a system call */
 };
 
@@ -107,9 +108,11 @@ static void listen_for_wakes(struct apf_loop *l)
 {
 	struct io_uring_sqe *sqe = get_sqe(l);
 
-	/* The submission queue was just flushed if it was full, so there is room. */
+	if (!sqe)
+		return;			/* no room: the next turn tries again */
 	io_uring_prep_poll_multishot(sqe, l->wake_fd, POLLIN);
 	io_uring_sqe_set_data(sqe, (void *)((uintptr_t)&l->wake_op | NO_BUFFER));
+	l->listening = true;
 }
 
 static void collect(struct apf_loop *l)
@@ -123,8 +126,7 @@ static void collect(struct apf_loop *l)
 
 		n++;
 		if (op == &l->wake_op) {
-			if (!(cqe->flags & IORING_CQE_F_MORE))
-				listen_for_wakes(l);
+			l->listening = cqe->flags & IORING_CQE_F_MORE;
 			continue;
 		}
 		if (!(data & NO_BUFFER))
@@ -205,6 +207,8 @@ static void turn(struct apf_loop *l)
 {
 	bool more;
 
+	if (!l->listening)
+		listen_for_wakes(l);
 	collect(l);
 	l->now = apf_clock_ns();
 	make_calls(l);
@@ -304,7 +308,6 @@ int apf_loop_create(const struct apf_loop_hooks *hooks, struct apf_loop **out)
 	r = ring_init(l);
 	if (r < 0)
 		goto free_timers;
-	listen_for_wakes(l);
 	*out = l;
 	return 0;
 free_timers:

@@ -42,7 +42,8 @@ struct apf_mem_done {
 struct apf_mem_config {
 	uint64_t size;			/* bytes, multiple of 4096 */
 	enum apf_trap trap;
-	struct apf_store *store;	/* taken over, closed by destroy; NULL with APF_TRAP_NONE */
+	struct apf_store *store;	/* taken over, closed by destroy (but still the caller's if
+					   create fails); NULL with APF_TRAP_NONE */
 	uint32_t max_fetches;		/* reads in flight at once; 0 = 4096 */
 	uint32_t batch_pages;		/* contiguous demand read together, at most; 0 = 16 */
 	uint32_t retries;		/* after the first try of a page; 0 = 8 */
@@ -63,7 +64,10 @@ struct apf_mem_config {
  */
 int apf_mem_create(const struct apf_mem_config *cfg, struct apf_mem **out);
 
-/* Stop the pager and free everything. Nobody may run on A or touch B any more. */
+/*
+ * Stop the pager and free everything; pages on their way and calls that are not
+ * due are dropped. Nobody may run on A or touch B any more.
+ */
 void apf_mem_destroy(struct apf_mem *m);
 
 uint64_t apf_mem_size(const struct apf_mem *m);
@@ -115,10 +119,10 @@ int apf_mem_write(struct apf_mem *m, uint64_t offset, const void *buf, size_t le
 int apf_mem_after(struct apf_mem *m, uint64_t ns, void (*fn)(void *arg), void *arg);
 
 /*
- * Write all of RAM to fd (page n at n * 4096, zero pages left as holes). Pages
+ * Write all of RAM to fd, an empty file (page n at n * 4096, zero pages left as holes). Pages
  * that are not here are copied from the store without making them resident.
  * Nobody may write RAM meanwhile. progress(arg, done_bytes) may be NULL. Any
- * thread but the pager's. 0 or negative errno + apf_error.
+ * thread but the pager's. 0 or negative errno + apf_error; -EEXIST: fd is not empty.
  */
 int apf_mem_save(struct apf_mem *m, int fd, void (*progress)(void *arg, uint64_t done), void *arg);
 

@@ -21,8 +21,8 @@ extern "C" {
 #define APF_PAGE_SHIFT	12u
 
 /*
- * The event loop: one io_uring, timers, cross-thread calls. Everything but
- * apf_loop_post runs on the loop's thread.
+ * The event loop: one io_uring and timers. Everything here runs on the loop's
+ * thread.
  */
 struct apf_loop;
 

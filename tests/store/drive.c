@@ -50,6 +50,7 @@ void drive_run(struct drive *d, struct request *r, unsigned int n)
 		r[i].io.done = ended;
 		r[i].began_ns = apf_loop_now(d->loop);
 		d->store->ops->submit(d->store, &r[i].io);
+		r[i].timer_ns = r[i].io.timer.deadline_ns - r[i].began_ns;
 	}
 	assert_int_equal(d->running, n);	/* nothing ends inside submit */
 	apf_loop_run(d->loop);

@@ -23,6 +23,7 @@ struct request {
 	struct drive *drive;
 	int res;
 	uint64_t began_ns, ended_ns;
+	uint64_t timer_ns;		/* what its timer was set to by submit, from began_ns on */
 	char error[320];
 };
 
