@@ -182,10 +182,11 @@ static void step_wait(struct fuzz *f)
 static void step_page_fault(struct fuzz *f)
 {
 	struct apf_guest_x86_trap trap = take_trap(f);
+	struct apf_guest_waiter w;
 
 	f->no_sleep = true;
 	f->halts = 0;
-	check(apf_guest_x86_page_fault(&f->guest, &trap) != APF_GUEST_PF_WAIT);
+	check(apf_guest_x86_page_fault(&f->guest, &trap, &w) != APF_GUEST_PF_WAIT);
 }
 
 /* The generation changes only while APF is off everywhere. */

@@ -176,16 +176,16 @@ enum apf_guest_pf apf_guest_x86_notice(struct apf_guest *g, const struct apf_gue
 }
 
 enum apf_guest_pf apf_guest_x86_page_fault(struct apf_guest *g,
-					   const struct apf_guest_x86_trap *t)
+					   const struct apf_guest_x86_trap *t,
+					   struct apf_guest_waiter *w)
 {
-	struct apf_guest_waiter w;
 	struct apf_guest_notice n;
 	enum apf_guest_pf found = apf_guest_x86_notice(g, t, &n);
 
 	if (found != APF_GUEST_PF_WAIT)
 		return found;
-	if (apf_guest_wait(g, &n, &w) == APF_GUEST_PF_WAIT)
-		apf_guest_sleep(g, &w);
+	if (apf_guest_wait(g, &n, w) == APF_GUEST_PF_WAIT)
+		apf_guest_sleep(g, w);
 	return APF_GUEST_PF_RETRY;
 }
 

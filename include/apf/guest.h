@@ -45,9 +45,10 @@ enum apf_guest_abi {
 
 /*
  * One who waits for a page. Intrusive: lives on the faulting task's own kernel
- * stack (or in its task struct) and must stay there until it is woken; a task
- * that waits here cannot be killed. The fields are the library's; `link` is not
- * NULL while the waiter is queued.
+ * stack (or in its task struct), in a struct of the kernel's that says whose it
+ * is, and must stay there until it is woken; a task that waits here cannot be
+ * killed. The fields are the library's, who sets them when it queues the waiter;
+ * `link` is not NULL while it is queued.
  */
 struct apf_guest_waiter {
 	struct apf_guest_waiter *next;
@@ -196,10 +197,11 @@ void apf_guest_x86_disable(struct apf_guest *g);
 /*
  * "Was this one ours?": all that a #PF handler needs. Call it first, with
  * interrupts still off since the exception (L8, I7, N9); sleeps where that is
- * called for; comes back with interrupts off. Never returns PF_WAIT.
+ * called for, with w; comes back with interrupts off. Never returns PF_WAIT.
  */
 enum apf_guest_pf apf_guest_x86_page_fault(struct apf_guest *g,
-					   const struct apf_guest_x86_trap *t);
+					   const struct apf_guest_x86_trap *t,
+					   struct apf_guest_waiter *w);
 
 /*
  * The first step of it alone, for kernels whose handler enables interrupts early

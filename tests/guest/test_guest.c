@@ -25,6 +25,14 @@ static void assert_event(const struct fake_kernel *k, enum apf_guest_event ev, u
 	assert_int_equal(fake_count(k, FAKE_EVENT, ev), times);
 }
 
+/* The waiter is on the stack of the task, which has it back when this returns. */
+static enum apf_guest_pf page_fault(const struct apf_guest_x86_trap *trap)
+{
+	struct apf_guest_waiter w;
+
+	return apf_guest_x86_page_fault(&kernel.guest, trap, &w);
+}
+
 /* --- discovery and enabling --- */
 
 static void test_I8_N5_detection_finds_the_generation_from_cpuid_and_the_bit_3_probe(void **state)
@@ -130,8 +138,7 @@ static void test_L8_I7_N9_reason_0_is_an_ordinary_fault(void **state)
 	for_each_abi(abi) {
 		fake_start(&kernel, abi, true);
 		for (size_t i = 0; i < sizeof(traps) / sizeof(traps[0]); i++)
-			assert_int_equal(apf_guest_x86_page_fault(&kernel.guest, &traps[i]),
-					 APF_GUEST_PF_ORDINARY);
+			assert_int_equal(page_fault(&traps[i]), APF_GUEST_PF_ORDINARY);
 		assert_int_equal(kernel.logged, 0);
 	}
 }
@@ -144,8 +151,7 @@ static void test_L8_N9_an_np_clears_the_reason_before_its_task_sleeps(void **sta
 
 		fake_start(&kernel, abi, false);
 		fake_cpu(&kernel)->area.reason = APF_REASON_NP;
-		assert_int_equal(apf_guest_x86_page_fault(&kernel.guest, &trap),
-				 APF_GUEST_PF_RETRY);
+		assert_int_equal(page_fault(&trap), APF_GUEST_PF_RETRY);
 		for (uint32_t i = 0; i <= fake_find(&kernel, FAKE_SLEEP, TOKEN); i++)
 			assert_int_equal(kernel.log[i].reason, 0);
 		assert_int_equal(fake_count(&kernel, FAKE_SLEEP, TOKEN), 1);
@@ -163,8 +169,7 @@ static void test_L8_a_notification_while_interrupts_were_off_is_broken(void **st
 				continue;
 			fake_start(&kernel, abi, true);
 			fake_cpu(&kernel)->area.reason = reason;
-			assert_int_equal(apf_guest_x86_page_fault(&kernel.guest, &trap),
-					 APF_GUEST_PF_BROKEN);
+			assert_int_equal(page_fault(&trap), APF_GUEST_PF_BROKEN);
 			assert_int_equal(kernel.logged, 0);
 		}
 	}
@@ -179,7 +184,7 @@ static void test_I7_reason_2_in_a_page_fault_is_ordinary_and_the_area_is_left_al
 	assert_int_equal(fake_np_waits(&kernel, TOKEN, &w), APF_GUEST_PF_WAIT);
 	fake_cpu(&kernel)->area.reason = APF_REASON_READY;
 	fake_cpu(&kernel)->area.token = TOKEN;
-	assert_int_equal(apf_guest_x86_page_fault(&kernel.guest, &trap), APF_GUEST_PF_ORDINARY);
+	assert_int_equal(page_fault(&trap), APF_GUEST_PF_ORDINARY);
 	assert_int_equal(fake_cpu(&kernel)->area.reason, APF_REASON_READY);
 	assert_int_equal(fake_cpu(&kernel)->area.token, TOKEN);
 	assert_int_equal(fake_count(&kernel, FAKE_WAKE, TOKEN), 0);
@@ -224,7 +229,7 @@ static void test_N2_in_INT_a_page_fault_with_reason_2_wakes_nobody(void **state)
 	fake_start(&kernel, APF_GUEST_X86_INT, false);
 	assert_int_equal(fake_np_waits(&kernel, TOKEN, &w), APF_GUEST_PF_WAIT);
 	fake_cpu(&kernel)->area.reason = APF_REASON_READY;
-	assert_int_equal(apf_guest_x86_page_fault(&kernel.guest, &trap), APF_GUEST_PF_RETRY);
+	assert_int_equal(page_fault(&trap), APF_GUEST_PF_RETRY);
 	assert_int_equal(fake_cpu(&kernel)->area.reason, 0);
 	assert_non_null(w.link);
 	assert_event(&kernel, APF_GUEST_EV_REJECTED, 1);
@@ -377,8 +382,7 @@ static void test_L9_what_cannot_be_scheduled_away_halts_until_its_own_ready(void
 		kernel.no_sleep = true;
 		kernel.on_halt = ready_at_third_halt;
 		fake_cpu(&kernel)->area.reason = APF_REASON_NP;
-		assert_int_equal(apf_guest_x86_page_fault(&kernel.guest, &trap),
-				 APF_GUEST_PF_RETRY);
+		assert_int_equal(page_fault(&trap), APF_GUEST_PF_RETRY);
 		assert_int_equal(kernel.halts, 3);
 		assert_int_equal(fake_count(&kernel, FAKE_WAKE, TOKEN), 0);
 		assert_int_equal(fake_count(&kernel, FAKE_SLEEP, TOKEN), 0);
@@ -485,8 +489,7 @@ static void test_C8_what_is_no_token_is_never_slept_on(void **state)
 		fake_start(&kernel, abi, false);
 		for (size_t i = 0; i < sizeof(traps) / sizeof(traps[0]); i++) {
 			fake_cpu(&kernel)->area.reason = APF_REASON_NP;
-			assert_int_equal(apf_guest_x86_page_fault(&kernel.guest, &traps[i]),
-					 APF_GUEST_PF_RETRY);
+			assert_int_equal(page_fault(&traps[i]), APF_GUEST_PF_RETRY);
 			assert_int_equal(fake_cpu(&kernel)->area.reason, 0);
 		}
 		assert_event(&kernel, APF_GUEST_EV_REJECTED, sizeof(traps) / sizeof(traps[0]));
@@ -577,8 +580,7 @@ static void test_I4_an_unknown_reason_is_cleared_and_the_access_repeated(void **
 		for (size_t i = 0; i < 4; i++) {
 			fake_start(&kernel, abi, false);
 			fake_cpu(&kernel)->area.reason = reasons[i];
-			assert_int_equal(apf_guest_x86_page_fault(&kernel.guest, &trap),
-					 APF_GUEST_PF_RETRY);
+			assert_int_equal(page_fault(&trap), APF_GUEST_PF_RETRY);
 			assert_int_equal(fake_cpu(&kernel)->area.reason, 0);
 			assert_event(&kernel, APF_GUEST_EV_REJECTED, 1);
 		}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the console says and is told, line by line as the Linux guest of the lab does
+ * (lab/guest/workload.c), so that the same scripts drive both; docs/guest.md has
+ * the list of commands. This file is the only task that uses the console.
+ */
+#include "kernel.h"
+
+#define POLL_US 20000u
+
+/* Of the tasks in ring 3. */
+static struct user_task **records;
+
+/* --- tasks --- */
+
+/* The stack pointer is what a call to the entry would have left. */
+static void enter_task(void *record)
+{
+	uintptr_t stack = (uintptr_t)record - sizeof(uint64_t);
+
+	enter_user((uintptr_t)user_task_main, stack, (uintptr_t)record);
+}
+
+static void enter_worker(void *stack_end)
+{
+	enter_user((uintptr_t)user_worker_main, (uintptr_t)stack_end - sizeof(uint64_t), 0);
+}
+
+/* A task's record and its stack, below it, share a page that no other task touches. */
+static struct user_task *new_record(void)
+{
+	char *page = memory_map_user(1);
+
+	return memset(page + PAGE_SIZE - sizeof(struct user_task), 0, sizeof(struct user_task));
+}
+
+static void create_tasks(void)
+{
+	uint64_t number = 0;
+
+	records = memory_take(option.tasks * sizeof(*records), sizeof(*records));
+	user_job.seed = option.seed;
+	user_job.pages = option.pages;
+	for (; number < option.tasks; number++) {
+		struct user_task *task = new_record();
+
+		records[number] = task;
+		task->data = memory_map_user(option.pages);
+		task->first_page = number * option.pages;
+		task->is_producer = !(number & 1);
+		if (number & 1) {
+			task->peer = records[number - 1];
+			records[number - 1]->peer = task;
+		}
+	}
+	for (number = 0; number < option.tasks; number++)
+		task_create(TASK_NORMAL, enter_task, records[number]);
+	if (option.worker)
+		task_create(TASK_BACKGROUND, enter_worker,
+			    (char *)memory_map_user(1) + PAGE_SIZE);
+}
+
+static void start_job(enum mode mode, uint64_t sleep_us)
+{
+	for (uint64_t i = 0; i < option.tasks; i++) {
+		records[i]->filled = 0;
+		records[i]->drained = 0;
+	}
+	user_job.mode = mode;
+	user_job.sleep_us = sleep_us;
+	user_job.worker_count = 0;
+	user_job.started = 0;
+	user_job.left = (uint32_t)option.tasks;
+	__atomic_fetch_add(&user_job.number, 1, __ATOMIC_SEQ_CST);
+	irq_off();
+	sched_wake_word(&user_job.number);
+	irq_on();
+}
+
+/* --- waiting for them --- */
+
+static uint32_t tasks_left(void)
+{
+	return __atomic_load_n(&user_job.left, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t progress(void)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t i = 0; i < option.tasks; i++)
+		bytes += records[i]->bytes;
+	return bytes;
+}
+
+/* A guest that does not keep to the protocol loses wake-ups: switching APF off gives them back. */
+static void help_if_stuck(uint64_t *seen, uint64_t *since)
+{
+	uint64_t now = clock_now(), bytes = progress();
+
+	if (bytes != *seen) {
+		*seen = bytes;
+		*since = now;
+	}
+	if (!apf_misbehaves() || now - *since < clock_ticks(option.stuck_ms * 1000))
+		return;
+	put_number("@apf stuck left=", tasks_left());
+	put("\n");
+	apf_misbehave(false);
+	apf_set_enabled(false);
+}
+
+static void wait_for_tasks(void)
+{
+	uint64_t seen = 0, since = clock_now();
+	uint32_t left;
+
+	while ((left = tasks_left()) != 0) {
+		uint64_t until = apf_misbehaves() ? clock_now() + clock_ticks(POLL_US) : 0;
+
+		irq_off();
+		sched_wait_word(&user_job.left, left, until);
+		irq_on();
+		help_if_stuck(&seen, &since);
+	}
+	apf_misbehave(false);
+	if (apf_abi() != APF_GUEST_OFF && !apf_this_cpu()->area.enabled)
+		apf_set_enabled(true);
+}
+
+/* --- reports --- */
+
+static void put_counts(void)
+{
+	static const char *const names[APF_GUEST_EV_COUNT] = {
+		[APF_GUEST_EV_NP] = " np=", [APF_GUEST_EV_SLEPT] = " slept=",
+		[APF_GUEST_EV_HALTED] = " halts=", [APF_GUEST_EV_READY] = " ready=",
+		[APF_GUEST_EV_WOKEN] = " woken=", [APF_GUEST_EV_BROADCAST] = " broadcasts=",
+		[APF_GUEST_EV_EARLY] = " early=", [APF_GUEST_EV_EARLY_NP] = " ready_before_np=",
+		[APF_GUEST_EV_RESTART] = " restarts=", [APF_GUEST_EV_REJECTED] = " rejected=",
+	};
+
+	put("@apf counts");
+	for (uint32_t ev = 0; ev < APF_GUEST_EV_COUNT; ev++) {
+		uint64_t sum = 0;
+
+		for (uint32_t i = 0; i < nr_cpus; i++)
+			sum += cpus[i].counts[ev];
+		put_number(names[ev], sum);
+	}
+	put("\n");
+}
+
+/* Returns the number of wrong bytes. */
+static uint64_t report(enum mode mode, uint64_t elapsed_us)
+{
+	uint64_t worker = user_job.worker_count, wrong = 0;
+
+	for (uint64_t i = 0; i < option.tasks; i++)
+		wrong += records[i]->wrong;
+	put_counts();
+	put("@apf done mode=");
+	put(mode_name(mode));
+	put_number(" tasks=", option.tasks);
+	put_number(" bytes=", progress());
+	put_number(" wrong=", wrong);
+	put_number(" worker=", worker);
+	put_number(" elapsed_us=", elapsed_us);
+	put("\n");
+	return wrong;
+}
+
+static uint64_t run_job(enum mode mode, uint64_t sleep_us)
+{
+	uint64_t start = clock_now();
+
+	apf_misbehave(true);
+	start_job(mode, sleep_us);
+	wait_for_tasks();
+	return report(mode, clock_us(clock_now() - start));
+}
+
+/* Every task has begun when the machine ends, so each has met its first missing page. */
+static void start_and_end(void (*end)(void))
+{
+	start_job(MODE_TOUCH, 0);
+	while (__atomic_load_n(&user_job.started, __ATOMIC_ACQUIRE) < option.tasks) {
+		irq_off();
+		sched_sleep_until(clock_now() + clock_ticks(1000));
+		irq_on();
+	}
+	end();
+}
+
+/* --- commands --- */
+
+static void go(const char *rest)
+{
+	enum mode mode = *rest ? mode_find(rest + 1) : option.mode;
+	uint64_t sleep_us = option.sleep_us;
+	const char *number = str_after(rest, " sleep ");
+
+	if (mode == MODE_COUNT) {
+		put("@apf error unknown mode\n");
+		return;
+	}
+	if (number)
+		sleep_us = str_number(&number, 10);
+	run_job(mode, sleep_us);
+}
+
+static void put_result(int failed, uint64_t value)
+{
+	put_number("@apf msr cpu=", this_cpu()->id);
+	put_number(" gp=", failed != 0);
+	put_hex(" value=0x", value);
+	put("\n");
+}
+
+static void command_rdmsr(const char *rest)
+{
+	uint64_t value = 0;
+	int failed = msr_read((uint32_t)str_number(&rest, 16), &value);
+
+	put_result(failed, value);
+}
+
+static void command_wrmsr(const char *rest)
+{
+	uint32_t msr = (uint32_t)str_number(&rest, 16);
+	uint64_t value = str_number(&rest, 16);
+
+	put_result(msr_write(msr, value), value);
+}
+
+static void command_cpuid(const char *rest)
+{
+	uint32_t r[4];
+
+	cpuid((uint32_t)str_number(&rest, 16), r);
+	put_hex("@apf cpuid eax=0x", r[0]);
+	put_hex(" ebx=0x", r[1]);
+	put_hex(" ecx=0x", r[2]);
+	put_hex(" edx=0x", r[3]);
+	put("\n");
+}
+
+static void command_area(const char *rest)
+{
+	const struct apf_guest_cpu *c = apf_this_cpu();
+
+	put_number("@apf area cpu=", c->id);
+	put_hex(" phys=0x", c->phys);
+	put_hex(" reason=0x", __atomic_load_n(&c->area.reason, __ATOMIC_ACQUIRE));
+	put_hex(" token=0x", __atomic_load_n(&c->area.token, __ATOMIC_ACQUIRE));
+	put_number(" enabled=", c->area.enabled);
+	put("\n");
+}
+
+/* Writes a word of this CPU's area behind the library's back. */
+static void command_poke(const char *rest)
+{
+	uint32_t offset = (uint32_t)str_number(&rest, 16) & (APF_AREA_SIZE - 4);
+	uint32_t *word = (uint32_t *)(apf_this_cpu()->phys + offset);
+
+	__atomic_store_n(word, (uint32_t)str_number(&rest, 16), __ATOMIC_RELEASE);
+	command_area(rest);
+}
+
+static void command_counts(const char *rest)
+{
+	put_counts();
+}
+
+static void command_apf(const char *rest)
+{
+	if (apf_abi() != APF_GUEST_OFF)
+		apf_set_enabled(str_equal(rest, " on"));
+	command_area(rest);
+}
+
+static void command_exit(const char *rest)
+{
+	debug_exit((uint32_t)str_number(&rest, 10));
+	power_off();
+}
+
+static void command_off(const char *rest)
+{
+	power_off();
+}
+
+static void command_reset(const char *rest)
+{
+	reset();
+}
+
+static void command_fault_and_off(const char *rest)
+{
+	start_and_end(power_off);
+}
+
+static void command_fault_and_reset(const char *rest)
+{
+	start_and_end(reset);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(const char *rest);
+} commands[] = {
+	{ "go", go },
+	{ "counts", command_counts },
+	{ "rdmsr", command_rdmsr },
+	{ "wrmsr", command_wrmsr },
+	{ "cpuid", command_cpuid },
+	{ "area", command_area },
+	{ "poke", command_poke },
+	{ "apf", command_apf },
+	{ "exit", command_exit },
+	{ "off", command_off },
+	{ "reset", command_reset },
+	{ "fault-and-off", command_fault_and_off },
+	{ "fault-and-reset", command_fault_and_reset },
+};
+
+static void obey(const char *line)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		const char *rest = str_after(line, commands[i].name);
+
+		if (rest && (!*rest || *rest == ' ')) {
+			commands[i].run(rest);
+			return;
+		}
+	}
+	put("@apf error unknown command\n");
+}
+
+static void say_hello(void)
+{
+	put_number("@apf kernel cpus=", nr_cpus);
+	put(" abi=");
+	put(abi_name(apf_abi()));
+	put(" refused=");
+	put(abi_name(apf_refused()));
+	put_number(" always=", option.always);
+	put_number(" vector=", option.vector);
+	put_number(" tsc_khz=", clock_khz());
+	put("\n");
+	put_number("@apf ready tasks=", option.tasks);
+	put_number(" pages=", option.pages);
+	put("\n");
+}
+
+void job_main(void *unused)
+{
+	static char line[96];
+
+	create_tasks();
+	start_job(MODE_FILL, 0);
+	wait_for_tasks();
+	say_hello();
+	if (option.automatic) {
+		debug_exit(run_job((enum mode)option.mode, option.sleep_us) ? EXIT_WRONG : EXIT_OK);
+		power_off();
+	}
+	for (;;) {
+		read_line(line, sizeof(line));
+		obey(line);
+	}
+}
