@@ -56,8 +56,9 @@ struct task {
 	uint64_t wrong;
 };
 
-/* What all threads share; number, started and left are futex words. */
+/* What all threads share; number and left are futex words. */
 static struct {
+	_Atomic uint32_t waiting;	/* threads that wait for their first job */
 	_Atomic uint32_t number;	/* of the current job; 0: none yet */
 	_Atomic uint32_t started;	/* tasks that have begun the job */
 	_Atomic uint32_t left;		/* tasks that have not finished it */
@@ -154,6 +155,8 @@ static void futex_wake_all(_Atomic uint32_t *word)
 
 static uint32_t next_job(uint32_t last)
 {
+	if (!last)
+		atomic_fetch_add(&job.waiting, 1);
 	while (atomic_load(&job.number) == last)
 		futex_wait(&job.number, last);
 	return atomic_load(&job.number);
@@ -506,6 +509,8 @@ int main(void)
 		start_thread(task_main, &tasks[i]);
 	if (option.worker)
 		start_thread(worker_main, NULL);
+	while (atomic_load(&job.waiting) < option.tasks + option.worker)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	if (option.clock)
 		calibrate();
 
