@@ -114,8 +114,8 @@ static int int_ctl_read(const struct apf_vcpu *v, uint32_t reg, uint64_t *value)
 }
 
 /*
- * An old reason word does not hold an NP back (N3), a wake-all that the guest has
- * not consumed does, beyond what KVM does: the NP could put its task to sleep
+ * An old reason word does not hold an NP back (N3). A wake-all that was sent and
+ * not yet handled does, beyond what KVM does: the NP could put its task to sleep
  * before the handler runs, which would then wake it early and leave its ready
  * without a sleeper.
  */

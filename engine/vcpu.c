@@ -152,6 +152,10 @@ static enum apf_why start_np(struct apf_vcpu *v, uint64_t gfn, uint32_t *token)
 /*
  * The order matters: halting serves interrupts, so it comes only after all that
  * forbids to serve any (C4 b).
+ *
+ * Nothing comes between queueing a wake-all and the guest's handling it: the
+ * guest may still know tokens of a host before this one, which the new ones must
+ * not meet (C8), and a wake-all that can never go out must not leave sleepers.
  */
 static enum apf_why decide(struct apf_vcpu *v, const struct apf_fault *f, uint32_t *token)
 {
@@ -172,6 +176,8 @@ static enum apf_why decide(struct apf_vcpu *v, const struct apf_fault *f, uint32
 	if (v->never_async)
 		return APF_WHY_DISABLED;
 	why = abi_of(v)->np_gate(v, f);
+	if (why == APF_WHY_ASYNC && v->wake_all)
+		return APF_WHY_AREA;
 	return why == APF_WHY_ASYNC ? start_np(v, f->gfn, token) : why;
 }
 

@@ -122,7 +122,7 @@ static void test_N6_enabling_before_the_apic_is_on(void **state)
 	g.raise_result = 0;
 	assert_int_equal(write_reg(&g, APF_MSR_EN, EN_ON), APF_OUT_LATER);
 	assert_int_equal(g.token, 0);
-	inject(&g, 1);			/* N3: an NP does not wait for that */
+	assert_int_equal(take(&g, user_fault(1)).why, APF_WHY_AREA);	/* nothing before it */
 	g.raise_result = 1;
 	assert_int_equal(apf_vcpu_poll(g.v), 0);
 	assert_int_equal(g.token, APF_TOKEN_BROADCAST);

@@ -183,10 +183,13 @@ static void test_C9_area_unreachable_at_np_halts(void **state)
 	}
 }
 
-static void test_C12_np_waits_for_the_guest_to_consume_a_wake_all(void **state)
+static void test_C8_C12_np_waits_for_a_wake_all_to_be_sent_and_consumed(void **state)
 {
 	fake_on(&g, CONFIG());
+	g.token = 0x77;
 	apf_vcpu_broadcast(g.v);
+	assert_int_equal(take(&g, user_fault(7)).why, APF_WHY_AREA);
+	ack(&g);
 	assert_int_equal(g.token, APF_TOKEN_BROADCAST);
 	assert_int_equal(take(&g, user_fault(7)).why, APF_WHY_AREA);
 	assert_int_equal(g.reason, 0);
@@ -313,7 +316,7 @@ int main(void)
 		cmocka_unit_test(test_C7_page_of_a_halt_or_wait_wakes_and_tells_the_guest_nothing),
 		cmocka_unit_test(test_C7_only_the_last_fault_is_stood_at),
 		cmocka_unit_test(test_C9_area_unreachable_at_np_halts),
-		cmocka_unit_test(test_C12_np_waits_for_the_guest_to_consume_a_wake_all),
+		cmocka_unit_test(test_C8_C12_np_waits_for_a_wake_all_to_be_sent_and_consumed),
 		cmocka_unit_test(test_C8_tokens_are_unique_over_vcpus_and_carry_the_id),
 		cmocka_unit_test(test_C8_V5_counter_wraps_past_0_and_all_ones),
 		cmocka_unit_test(test_C8_V5_wrapped_counter_skips_tokens_alive),
