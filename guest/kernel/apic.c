@@ -26,7 +26,8 @@ enum {
 
 #define PIC1_MASK	0x21
 #define PIC2_MASK	0xa1
-#define CALIBRATE_US	20000u
+#define CALIBRATE_US	5000u
+#define CALIBRATIONS	3
 
 static bool use_x2apic;
 static volatile uint32_t *registers;
@@ -90,7 +91,7 @@ uint32_t apic_id(void)
 	return use_x2apic ? read(REG_ID) : read(REG_ID) >> 24;
 }
 
-void apic_calibrate(void)
+static uint64_t measure(void)
 {
 	uint64_t start = clock_now(), ticks;
 	uint32_t left;
@@ -100,7 +101,18 @@ void apic_calibrate(void)
 	left = read(REG_TIMER_NOW);
 	ticks = clock_now() - start;
 	write(REG_TIMER_INITIAL, 0);
-	counts_per_tick = ((uint64_t)(UINT32_MAX - left) << 32) / ticks;
+	return ((uint64_t)(UINT32_MAX - left) << 32) / ticks;
+}
+
+/* A measurement that was disturbed is too small, whichever moment it was. */
+void apic_calibrate(void)
+{
+	for (int i = 0; i < CALIBRATIONS; i++) {
+		uint64_t measured = measure();
+
+		if (measured > counts_per_tick)
+			counts_per_tick = measured;
+	}
 	write(REG_LVT_TIMER, VECTOR_TIMER);
 }
 

@@ -347,6 +347,8 @@ static void say_hello(void)
 	put_number(" always=", option.always);
 	put_number(" vector=", option.vector);
 	put_number(" tsc_khz=", clock_khz());
+	put_hex(" kernel_end=0x", memory_kernel_end());
+	put_hex(" user_start=0x", memory_user_start());
 	put("\n");
 	put_number("@apf ready tasks=", option.tasks);
 	put_number(" pages=", option.pages);

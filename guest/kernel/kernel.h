@@ -101,6 +101,9 @@ void *memory_take(uint64_t size, uint64_t align);
 void memory_open_user_image(void);
 /* Maps new pages for ring 3 and returns where. Not zeroed. */
 void *memory_map_user(uint64_t pages);
+/* Below the one is all that the kernel uses, from the other on what is ring 3's alone. */
+uint64_t memory_kernel_end(void);
+uint64_t memory_user_start(void);
 
 /* --- acpi.c --- */
 
@@ -211,7 +214,7 @@ int msr_write(uint32_t msr, uint64_t value);
 /* Once, on the boot CPU, when the number of CPUs is known: chooses the generation, enables it. */
 void apf_init(void);
 enum apf_guest_abi apf_abi(void);
-/* The generation that was asked for or announced, and that the host does not let us have, or OFF. */
+/* The generation that was asked for or announced and that the host denies us, or OFF. */
 enum apf_guest_abi apf_refused(void);
 /* Another CPU's turn, there, with interrupts off. */
 void apf_start_cpu(void);

@@ -2,7 +2,9 @@
 /*
  * Physical memory, taken once and never given back, from the largest free piece of
  * the first 3 GiB; and the mappings for ring 3. The kernel's own view of memory is
- * the identity map that boot.S made.
+ * the identity map that boot.S made. The kernel takes from the low end and ring 3
+ * from the high end, so that a monitor can tell the two apart and have the kernel's
+ * pages there before it runs.
  */
 #include "kernel.h"
 
@@ -44,6 +46,7 @@ static void offer(uint64_t start, uint64_t end)
 		start = (uintptr_t)kernel_end;
 	if (end > USABLE_END)
 		end = USABLE_END;
+	end &= ~(uint64_t)(PAGE_SIZE - 1);
 	if (end <= start || end - start <= free_end - free_start)
 		return;
 	free_start = start;
@@ -69,20 +72,33 @@ void memory_init(const void *multiboot_info)
 	}
 }
 
-/* Not zeroed. */
-static uint64_t take_raw(uint64_t size, uint64_t align)
+void *memory_take(uint64_t size, uint64_t align)
 {
 	uint64_t start = (free_start + align - 1) & ~(align - 1);
 
 	if (start > free_end || size > free_end - start)
 		die("no memory");
 	free_start = start + size;
-	return start;
+	return memset((void *)start, 0, size);
 }
 
-void *memory_take(uint64_t size, uint64_t align)
+/* Whole pages. */
+static uint64_t take_high(uint64_t size)
 {
-	return memset((void *)take_raw(size, align), 0, size);
+	if (size > free_end - free_start)
+		die("no memory");
+	free_end -= size;
+	return free_end;
+}
+
+uint64_t memory_kernel_end(void)
+{
+	return free_start;
+}
+
+uint64_t memory_user_start(void)
+{
+	return free_end;
 }
 
 /* The entry for address in `table`, made to point to a lower table if it does not yet. */
@@ -130,8 +146,9 @@ void memory_open_user_image(void)
 void *memory_map_user(uint64_t pages)
 {
 	void *start = (void *)user_next;
+	uint64_t physical = take_high(pages * PAGE_SIZE);
 
-	for (; pages; pages--, user_next += PAGE_SIZE)
-		map_page(user_next, take_raw(PAGE_SIZE, PAGE_SIZE));
+	for (; pages; pages--, user_next += PAGE_SIZE, physical += PAGE_SIZE)
+		map_page(user_next, physical);
 	return start;
 }

@@ -262,7 +262,7 @@ void task_begin(void)
 
 extern void task_start(void);
 
-/* What context_switch pops: six registers, and where to go on; then a word that aligns the stack. */
+/* What context_switch pops: six registers, and where to go on; one more word aligns the stack. */
 enum { FIRST_FRAME_WORDS = 8, FIRST_FRAME_RIP = 6 };
 
 struct task *task_create(enum task_class class, void (*entry)(void *), void *argument)
