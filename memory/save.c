@@ -125,7 +125,8 @@ static void slot_done(struct apf_io *io, int res)
 		return;
 	}
 	if (sl->tries++ == m->cfg.retries) {
-		snprintf(sl->error, sizeof(sl->error), "%s", io->error ? io->error : strerror(-res));
+		snprintf(sl->error, sizeof(sl->error), "%s",
+			 io->error ? io->error : strerror(-res));
 		read_ended(sl, res);
 		return;
 	}

@@ -79,7 +79,7 @@ int apf_trap_place(struct apf_mem *m, uint64_t page, uint32_t n, bool zero)
 /* Somebody blocks on a resident page in B: let them in. */
 void apf_trap_release_b(struct apf_mem *m, uint64_t page)
 {
-	/* If it fails (no memory for a page table) the access faults again and we get here again. */
+	/* If it fails (no memory for a page table) the access faults and comes here again. */
 	range_op(m, UFFDIO_CONTINUE, m->b, page, 1);
 	wake(m, m->b, page);
 }
@@ -254,12 +254,13 @@ static int register_view(struct apf_mem *m, char *view)
 {
 	struct uffdio_register r = {
 		.range = { .start = (uintptr_t)view, .len = m->cfg.size },
-		/* MINOR: a page that is being read into the page cache must not show half-filled. */
+		/* MINOR: a page that is being read into the page cache must not show. */
 		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
 	};
 
-	return ioctl(m->uffd, UFFDIO_REGISTER, &r) ?
-	       apf_error_set(-errno, "userfaultfd does not take guest RAM: %s", strerror(errno)) : 0;
+	if (!ioctl(m->uffd, UFFDIO_REGISTER, &r))
+		return 0;
+	return apf_error_set(-errno, "userfaultfd does not take guest RAM: %s", strerror(errno));
 }
 
 static int set_up_uffd(struct apf_mem *m)

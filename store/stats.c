@@ -14,7 +14,7 @@
 /* Written by the loop's thread only, read by any: atomic, but nothing more. */
 struct counters {
 	_Atomic uint64_t requests, pages, zero_pages, errors;
-	_Atomic uint64_t bucket[BUCKETS];	/* i: took less than 2^i us, not less than half of it */
+	_Atomic uint64_t bucket[BUCKETS];	/* i: took less than 2^i us, at least half of it */
 };
 
 static void count(_Atomic uint64_t *c, uint64_t n)

@@ -62,8 +62,15 @@ void results_done(void *ctx, const struct apf_mem_done *d, unsigned int n);
 void results_wait(struct results *r, unsigned int n);
 
 /*
+ * First thing in main: does this kernel, or this user, lack what the tests need?
+ * Then the plan "nothing, because" has been printed and main returns 0. (A test that
+ * calls skip() would count as failed: cmocka 1.1.5 prints "not ok # SKIP".)
+ */
+bool kernel_lacks_something(void);
+
+/*
  * RAM of so many pages on a store specification (NULL: the fake store), done set
- * to results_done. Skips the test where the kernel lacks what is needed.
+ * to results_done.
  */
 struct apf_mem *ram_on(const char *spec, uint64_t pages, enum apf_trap trap, struct results *r);
 struct apf_mem *ram_with(struct apf_mem_config cfg, const char *spec, struct results *r);

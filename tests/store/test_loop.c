@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The event loop: timers in order, calls from other threads exactly once, polls, sleep and wake. */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#include <linux/userfaultfd.h>
 
 #include <apf/error.h>
 
@@ -245,88 +238,6 @@ static void test_stopping_waits_for_reads_in_flight(void **state)
 	unlink(path);
 }
 
-#define BLOCKED	64u
-
-struct region {
-	char *at;
-	int uffd;
-	unsigned int threads;
-};
-
-static unsigned int count_threads(void)
-{
-	DIR *d = opendir("/proc/self/task");
-	unsigned int n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n - 2;
-}
-
-static void *count_then_let_go(void *arg)
-{
-	struct region *r = arg;
-	struct uffdio_range range = { (uintptr_t)r->at, BLOCKED * APF_PAGE_SIZE };
-
-	usleep(300000);
-	r->threads = count_threads();
-	ioctl(r->uffd, UFFDIO_UNREGISTER, &range);
-	return NULL;
-}
-
-/* Memory whose every page blocks who touches it, the kernel too. */
-static bool make_region(struct region *r)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	r->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (r->uffd < 0 || ioctl(r->uffd, UFFDIO_API, &api))
-		return false;
-	r->at = mmap(NULL, BLOCKED * APF_PAGE_SIZE, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	madvise(r->at, BLOCKED * APF_PAGE_SIZE, MADV_NOHUGEPAGE);
-	reg.range = (struct uffdio_range){ (uintptr_t)r->at, BLOCKED * APF_PAGE_SIZE };
-	return !ioctl(r->uffd, UFFDIO_REGISTER, &reg);
-}
-
-static void test_V3_kernel_workers_do_not_grow_with_reads_that_block(void **state)
-{
-	static struct apf_loop_op op[BLOCKED];
-	static char bytes[BLOCKED * APF_PAGE_SIZE];
-	struct region r;
-	pthread_t t;
-	char path[64];
-	int fd;
-
-	if (!make_region(&r)) {
-		print_message("userfaultfd with kernel faults: %s\n", strerror(errno));
-		skip();
-	}
-	memset(&many, 0, sizeof(many));
-	many.loop = new_loop();
-	many.left = BLOCKED;
-	many.expected = APF_PAGE_SIZE;
-	fd = make_file("/dev/shm", path, bytes, sizeof(bytes));	/* tmpfs: read by workers */
-	for (unsigned int i = 0; i < BLOCKED; i++) {
-		op[i].fn = one_read;
-		assert_int_equal(apf_loop_read(many.loop, &op[i], fd, r.at + i * APF_PAGE_SIZE,
-					       APF_PAGE_SIZE, (uint64_t)i * APF_PAGE_SIZE), 0);
-	}
-	pthread_create(&t, NULL, count_then_let_go, &r);
-	apf_loop_run(many.loop);
-	pthread_join(t, NULL);
-	print_message("%u reads blocked, %u threads\n", BLOCKED, r.threads);
-	assert_true(r.threads <= 2 + 4);
-	assert_int_equal(many.wrong, 0);
-	apf_loop_destroy(many.loop);
-	munmap(r.at, BLOCKED * APF_PAGE_SIZE);
-	close(r.uffd);
-	close(fd);
-	unlink(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -335,7 +246,6 @@ int main(void)
 		cmocka_unit_test(test_a_poll_ends_when_there_is_something_to_read),
 		cmocka_unit_test(test_more_reads_than_the_queue_has_room_for),
 		cmocka_unit_test(test_stopping_waits_for_reads_in_flight),
-		cmocka_unit_test(test_V3_kernel_workers_do_not_grow_with_reads_that_block),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,7 +106,8 @@ static void close_any(struct apf_store *s)
 static void test_stores_of_others_can_be_registered(void **state)
 {
 	static struct apf_store_ops ops = {
-		.version = APF_STORE_VERSION + 1, .name = "mine", .open = open_any, .close = close_any,
+		.version = APF_STORE_VERSION + 1, .name = "mine", .open = open_any,
+		.close = close_any,
 	};
 	struct apf_store *s;
 
