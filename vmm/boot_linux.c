@@ -251,6 +251,22 @@ static void put_tables(const struct vmm_ram *ram)
 		pd[i] = i << 21 | huge | present_write;
 }
 
+/*
+ * Linux takes hardware-reduced ACPI without EFI to mean that only the BIOS can reset: it
+ * goes to real mode and jumps to the reset vector. Code there: write the reset register.
+ */
+static void put_reset_code(const struct vmm_ram *ram)
+{
+	static const uint8_t code[] = {
+		0xb0, RESET_VALUE,				/* mov al, RESET_VALUE */
+		0xba, PORT_RESET & 0xff, PORT_RESET >> 8,	/* mov dx, PORT_RESET */
+		0xee,						/* out dx, al */
+		0xf4,						/* hlt */
+	};
+
+	memcpy(vmm_ram_at(ram, GPA_RESET_VECTOR, sizeof(code)), code, sizeof(code));
+}
+
 /* What the header of an ELF kernel would say; of a bzImage only what the loader owns. */
 static void fill_header(const struct vmm_image *image, struct setup_header *h)
 {
@@ -289,6 +305,7 @@ int vmm_boot_load(const struct vmm_ram *ram, const struct vmm_boot_args *args,
 		return err;
 	fill_e820(ram, bp);
 	put_tables(ram);
+	put_reset_code(ram);
 	bp->acpi_rsdp_addr = vmm_acpi_write(ram, args->cpus);
 	out->rip = image.entry;
 	out->boot_params = GPA_BOOT_PARAMS;

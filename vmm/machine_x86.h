@@ -24,6 +24,7 @@
 #define CMDLINE_MAX		0x10000ull
 #define GPA_EBDA		0x9fc00ull	/* end of conventional memory */
 #define GPA_ACPI		0xe0000ull
+#define GPA_RESET_VECTOR	0xffff0ull	/* where a PC has its BIOS's entry */
 #define GPA_ACPI_END		0x100000ull	/* also where ordinary memory starts */
 #define GPA_KERNEL_MIN		0x100000ull
 #define GPA_KVM_IDENTITY	0xfffbc000ull	/* KVM's own, for processors that need it */

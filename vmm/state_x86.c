@@ -5,7 +5,9 @@
  * TSC_DEADLINE needs the APIC's timer mode and the TSC; KVM_SET_REGS clears a
  * pending exception, so events come after it.
  */
+#include <cpuid.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -23,6 +25,8 @@
 #define CR0_PE_MP_ET_NE_WP_AM_PG 0x80050033u
 #define CR4_PAE			0x20u
 #define EFER_LME_LMA		0x500u
+#define TSS_AVAILABLE		9
+#define TSS_BUSY		11
 
 union msrs {
 	struct kvm_msrs head;
@@ -50,7 +54,7 @@ int vmm_vcpu_boot(struct vmm_vcpu *v, uint64_t rip, uint64_t rsi)
 	sregs.cs = code;
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
 	sregs.tr.present = 1;
-	sregs.tr.type = 11;
+	sregs.tr.type = TSS_BUSY;
 	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) < 0 || ioctl(v->fd, KVM_SET_REGS, &regs) < 0)
 		return apf_error_set(-errno, "vmm: cannot set vCPU %u to its entry: %s", v->id,
 				     strerror(errno));
@@ -77,7 +81,7 @@ struct piece {
 	size_t size;
 };
 
-static const struct piece sregs_piece = { VMM_SEC_SREGS, KVM_GET_SREGS, KVM_SET_SREGS,
+static const struct piece sregs_piece = { VMM_SEC_SREGS, KVM_GET_SREGS, 0,
 					  sizeof(struct kvm_sregs) };
 static const struct piece lapic_piece = { VMM_SEC_LAPIC, KVM_GET_LAPIC, KVM_SET_LAPIC,
 					  sizeof(struct kvm_lapic_state) };
@@ -114,6 +118,23 @@ static int load_piece(struct vmm_vcpu *v, const struct vmm_snapshot *s, const st
 	if (!b->data)
 		return 0;
 	return ioctl(v->fd, p->set, b->data) < 0 ? failed(v, "take", p->section) : 0;
+}
+
+/*
+ * KVM on AMD shows the task register busy because AMD's own state does not (KVM's
+ * comment calls it a bug of the processor). What the processor gave is what it gets
+ * back: QEMU's emulation denies all ports to user code if the type says busy.
+ */
+static int load_sregs(struct vmm_vcpu *v, const struct vmm_snapshot *s)
+{
+	uint32_t max, ebx = 0, ecx, edx;
+	struct kvm_sregs sregs;
+
+	memcpy(&sregs, s->sec[VMM_SEC_SREGS][v->id].data, sizeof(sregs));
+	if (__get_cpuid(0, &max, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx &&
+	    sregs.tr.type == TSS_BUSY)
+		sregs.tr.type = TSS_AVAILABLE;
+	return ioctl(v->fd, KVM_SET_SREGS, &sregs) < 0 ? failed(v, "take", VMM_SEC_SREGS) : 0;
 }
 
 static int save_xsave(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
@@ -336,7 +357,7 @@ int vmm_vcpu_load(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 	if (!err)
 		err = load_tsc_khz(v, s);
 	if (!err)
-		err = load_piece(v, s, &sregs_piece);
+		err = load_sregs(v, s);
 	if (!err)
 		err = load_piece(v, s, &lapic_piece);
 	if (!err)
