@@ -114,9 +114,9 @@ static void test_creation_does_not_grow_with_RAM(void **state)
 	snprintf(spec, sizeof(spec), "file:%s", path);
 	first_page(256ull << 20, spec, &create[0], &page[0]);
 	first_page(8ull << 30, spec, &create[1], &page[1]);
-	print_message("created in %lu us (256 MiB), %lu us (8 GiB)\n", create[0] / 1000,
+	print_message("# created in %lu us (256 MiB), %lu us (8 GiB)\n", create[0] / 1000,
 		      create[1] / 1000);
-	print_message("first page after %lu us, %lu us\n", page[0] / 1000, page[1] / 1000);
+	print_message("# first page after %lu us, %lu us\n", page[0] / 1000, page[1] / 1000);
 	/* 32 times the RAM; arming all of 8 GiB would take 0.3 s. */
 	assert_true(create[1] < 3 * create[0] + 2 * MS);
 	assert_true(page[1] < 3 * page[0] + 2 * MS);
@@ -129,7 +129,7 @@ static void test_the_probe_knows_what_this_kernel_has(void **state)
 	struct apf_mem_probe p;
 	int r = apf_mem_probe(&p);
 
-	print_message("userfaultfd %d, minor_shmem %d, poison %d, io_uring %d\n", p.userfaultfd,
+	print_message("# userfaultfd %d, minor_shmem %d, poison %d, io_uring %d\n", p.userfaultfd,
 		      p.minor_shmem, p.poison, p.io_uring);
 	assert_int_equal(r, 0);		/* main has seen that RAM can be made */
 	assert_true(p.userfaultfd && p.minor_shmem && p.poison && p.io_uring);

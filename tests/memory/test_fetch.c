@@ -271,7 +271,7 @@ static void test_V3_threads_do_not_grow_with_outstanding_reads(void **state)
 		snprintf(spec, sizeof(spec), "%sfile:%s", filters[i % 2], path);
 		few = threads_with(spec, 16);
 		many = threads_with(spec, 256);
-		print_message("%s: at most %u threads with 16 outstanding, %u with 256\n",
+		print_message("# %s: at most %u threads with 16 outstanding, %u with 256\n",
 			      spec, few, many);
 		assert_true(many <= few || many <= 2 + 4);	/* 4: the ring's worker limit */
 		if (i % 2)

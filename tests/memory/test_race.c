@@ -152,7 +152,7 @@ static void run_all(enum apf_trap trap, const char *spec, bool fails)
 	assert_int_equal(st.fetched, PAGES);
 	assert_int_equal(st.in_flight, 0);
 	assert_true(fails ? st.retries > 0 : !st.retries);
-	print_message("%u traps, %lu blocked, %lu reads, %lu chunks armed, %lu retries\n",
+	print_message("# %u traps, %lu blocked, %lu reads, %lu chunks armed, %lu retries\n",
 		      s.traps, st.blocked, st.reads, st.armed, st.retries);
 	apf_mem_destroy(s.mem);
 }

@@ -120,7 +120,7 @@ static void test_V3_kernel_workers_do_not_grow_with_reads_that_block(void **stat
 	pthread_create(&t, NULL, count_then_let_go, NULL);
 	apf_loop_run(reads.loop);
 	pthread_join(t, NULL);
-	print_message("%u reads blocked, %u workers\n", BLOCKED, region.workers);
+	print_message("# %u reads blocked, %u workers\n", BLOCKED, region.workers);
 	assert_true(region.workers > 0);	/* else nothing was tested */
 	assert_true(region.workers <= WORKERS);
 	assert_int_equal(reads.wrong, 0);
