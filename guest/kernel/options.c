@@ -25,6 +25,8 @@ static const char *const mode_names[MODE_COUNT] = {
 	[MODE_PIPE] = "pipe",
 	[MODE_KERNEL] = "kernel",
 	[MODE_ATOMIC] = "atomic",
+	[MODE_SHADOW] = "shadow",
+	[MODE_IRQ_OFF] = "irqoff",
 };
 
 static const char *const bad_names[] = {

@@ -111,16 +111,25 @@ static void panic(const struct frame *f)
 	die(f->vector == VECTOR_MC ? "machine check" : "panic");
 }
 
-/* Interrupts are on while the kernel touches the task's page, as where it copies from a task. */
-static uint64_t touch(const volatile uint64_t *word, bool atomic)
+/* Of an interrupt shadow one instruction is covered: the one behind sti. */
+static uint64_t touch(const uint64_t *word, enum touch how)
 {
-	uint64_t value;
+	uint64_t value = 0;
 
-	current()->no_preempt += atomic;
-	irq_on();
-	value = *word;
-	irq_off();
-	current()->no_preempt -= atomic;
+	current()->no_preempt += how == TOUCH_ATOMIC;
+	switch (how) {
+	case TOUCH_PLAIN:
+	case TOUCH_ATOMIC:
+		__asm__ volatile("sti; nop; mov %1, %0; cli" : "=r"(value) : "m"(*word));
+		break;
+	case TOUCH_SHADOW:
+		__asm__ volatile("sti; mov %1, %0; cli" : "=r"(value) : "m"(*word));
+		break;
+	case TOUCH_IRQ_OFF:
+		__asm__ volatile("mov %1, %0" : "=r"(value) : "m"(*word));
+		break;
+	}
+	current()->no_preempt -= how == TOUCH_ATOMIC;
 	return value;
 }
 
@@ -137,9 +146,7 @@ static uint64_t system_call(const struct frame *f)
 		sched_sleep_until(clock_now() + clock_ticks(f->rdi));
 		return 0;
 	case SYS_TOUCH:
-		return touch((const uint64_t *)f->rdi, false);
-	case SYS_TOUCH_ATOMIC:
-		return touch((const uint64_t *)f->rdi, true);
+		return touch((const uint64_t *)f->rdi, (enum touch)f->rsi);
 	}
 	die("unknown system call");
 }

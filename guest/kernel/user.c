@@ -200,12 +200,12 @@ static void pipe(struct user_task *task)
 		consume(task);
 }
 
-static void verify_after(struct user_task *task, enum syscall touch)
+static void verify_after(struct user_task *task, enum touch how)
 {
 	for (uint64_t page = 0; page < user_job.pages; page++) {
 		uint64_t *word = task->data + page * PAGE_WORDS;
 
-		if (syscall2(touch, (uintptr_t)word, 0) != *word)
+		if (syscall2(SYS_TOUCH, (uintptr_t)word, how) != *word)
 			task->wrong++;
 		verify_page(task, task, task->generation, page);
 	}
@@ -236,10 +236,16 @@ static void work(struct user_task *task)
 		pipe(task);
 		break;
 	case MODE_KERNEL:
-		verify_after(task, SYS_TOUCH);
+		verify_after(task, TOUCH_PLAIN);
 		break;
 	case MODE_ATOMIC:
-		verify_after(task, SYS_TOUCH_ATOMIC);
+		verify_after(task, TOUCH_ATOMIC);
+		break;
+	case MODE_SHADOW:
+		verify_after(task, TOUCH_SHADOW);
+		break;
+	case MODE_IRQ_OFF:
+		verify_after(task, TOUCH_IRQ_OFF);
 		break;
 	case MODE_COUNT:
 		break;

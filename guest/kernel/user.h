@@ -10,8 +10,15 @@ enum syscall {
 	SYS_WAIT,		/* (uint32_t *word, value): sleep while *word is value, until a wake */
 	SYS_WAKE,		/* (uint32_t *word): wake all who wait on it */
 	SYS_SLEEP,		/* (us) */
-	SYS_TOUCH,		/* (uint64_t *word): its value, read in kernel mode */
-	SYS_TOUCH_ATOMIC,	/* the same where the kernel cannot schedule (L9) */
+	SYS_TOUCH,		/* (uint64_t *word, how): its value, read in kernel mode */
+};
+
+/* How SYS_TOUCH reads. */
+enum touch {
+	TOUCH_PLAIN,		/* interrupts are on */
+	TOUCH_ATOMIC,		/* the same, but the kernel cannot schedule (L9) */
+	TOUCH_SHADOW,		/* in the interrupt shadow (C4) */
+	TOUCH_IRQ_OFF,
 };
 
 enum mode {
@@ -23,7 +30,9 @@ enum mode {
 	MODE_WORK,		/* compute, and touch no memory */
 	MODE_PIPE,		/* pairs of tasks: one verifies and changes, the other verifies that */
 	MODE_KERNEL,		/* the first touch of a page is made by a system call */
-	MODE_ATOMIC,		/* the same, where the kernel cannot schedule */
+	MODE_ATOMIC,		/* the same, with TOUCH_ATOMIC, ... */
+	MODE_SHADOW,
+	MODE_IRQ_OFF,
 	MODE_COUNT
 };
 

@@ -38,7 +38,7 @@ check() {	# exit code, name, patterns that the console must show ...
 }
 
 for cpus in 1 2; do
-	for mode in touch random write work pipe kernel atomic sleep; do
+	for mode in touch random write work pipe kernel atomic shadow irqoff sleep; do
 		boot $cpus 64 "auto=1 tasks=9 pages=32 worker=1 mode=$mode" </dev/null
 		case $mode in
 		work | sleep) bytes=0 ;;
