@@ -96,7 +96,7 @@ static void test_C3_repeated_fault_halts_and_gets_no_second_token(void **state)
 {
 	for (uint32_t k = 0; k < 2; k++) {
 		fake_on(&g, CONFIG(.policy.tokens_per_page = k));
-		inject(&g, 7);
+		uint32_t a = inject(&g, 7);
 
 		struct apf_decision d = take(&g, user_fault(7));
 
@@ -105,6 +105,9 @@ static void test_C3_repeated_fault_halts_and_gets_no_second_token(void **state)
 		assert_int_equal(apf_vcpu_outstanding(g.v), 1);
 		assert_int_equal(stats(&g).repeats, 1);
 		assert_int_equal(g.reason, 0);
+		/* The page ends the halt and is the ready of the first fault too. */
+		assert_int_equal(apf_vcpu_page_done(g.v, 7), APF_OUT_WAKE);
+		assert_int_equal(g.token, a);
 	}
 }
 

@@ -206,6 +206,8 @@ static void test_N7_state_of_an_enabled_vcpu_needs_a_local_apic(void **state)
 
 	fake_init(&h, CONFIG(.has_lapic = false));
 	assert_int_equal(apf_vcpu_load(h.v, saved, size), -EINVAL);
+	memset(saved + INT, 0, 8);
+	assert_int_equal(apf_vcpu_load(h.v, saved, size), -EINVAL);
 	fake_init(&g, CONFIG());
 	write_reg(&g, APF_MSR_INT, VECTOR);
 	size = apf_vcpu_save(g.v, saved, sizeof(saved));

@@ -54,7 +54,7 @@ static void compare(const struct apf_set *s)
 static void random_step(struct apf_set *s, uint32_t counter)
 {
 	uint32_t token = counter << SHIFT, pick = live ? (uint32_t)rand() % live : 0;
-	uint64_t gfn = (uint64_t)rand() % 8;
+	uint64_t gfn = 1ull << rand() % 50;	/* some share a hash head */
 	struct apf_node *n;
 
 	switch (rand() % 4) {

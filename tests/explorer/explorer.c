@@ -367,7 +367,7 @@ static bool explore(const struct scenario *sc)
 static const struct scenario scenarios[] = {
 	{ "plain", THREE, ANY_MODE, .tell_all = true },
 	{ "boot", THREE, .modes = USER, .from_boot = true },
-	{ "four", .tasks = 4, .cpu_of = { 0, 0, 1, 1 }, .page_of = { 0, 1, 0, 2 }, .set_size = 4,
+	{ "four", .tasks = 4, .cpu_of = { 0, 0, 0, 1 }, .page_of = { 0, 1, 0, 0 }, .set_size = 4,
 	  .modes = USER },
 	{ "events", THREE, ANY_MODE, EVENTS(1) },
 	{ "irq-first", THREE, .modes = USER, .irq_first = true, EVENTS(1) },
@@ -375,6 +375,7 @@ static const struct scenario scenarios[] = {
 	  .modes = USER, EVENTS(1) },
 	{ "full-set", .tasks = 3, .cpu_of = { 0, 0, 1 }, .page_of = { 0, 1, 0 }, .set_size = 1,
 	  .modes = USER, EVENTS(1) },
+	{ "one-cpu", .tasks = 3, .page_of = { 0, 1, 2 }, .set_size = 3, .modes = USER, EVENTS(1) },
 	{ "pairs", TWO, ANY_MODE, EVENTS(2) },
 	{ "pairs-2cpu", TWO, .cpu_of = { 0, 1 }, .modes = USER, EVENTS(2) },
 	{ "boot-events", TWO, .modes = USER, .from_boot = true, EVENTS(1) },
