@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The front door; everything is built by meson in build/.
-#   make run    boots a Debian guest and restores it lazily in three modes; table, picture, build/run.json
+#   make run    boots a Debian guest and restores it lazily in three modes; ends with a table,
+#               a picture and build/run.json
 #   make test   every test; ends with "N passed, N failed, N skipped"
 #   make clean  removes what was built, but keeps the downloaded kernels
 
