@@ -50,13 +50,6 @@ class Bench(cases.Lab):
                 print(f"   round {i + 1} {m}: {got[m][-1]:.0f} ms", flush=True)
         return {m: round(statistics.median(v)) for m, v in got.items()}, last
 
-    def hot(self, folder):
-        """The guest kernel's working set: what a run touches whose tasks only sleep."""
-        path = os.path.join(folder, "hot")
-        if not os.path.exists(path):
-            self.restore(folder, "user", "--record", path, latency="0ms", line="go sleep 1000")
-        return path
-
 
 def sync_against_user(b):
     tasks, pages = 64, 32
