@@ -108,6 +108,7 @@ static void test_V3_kernel_workers_do_not_grow_with_reads_that_block(void **stat
 	int fd = make_file("/dev/shm", path, bytes, sizeof(bytes));
 	pthread_t t;
 
+	unlink(path);			/* so that a failure leaves nothing behind */
 	if (apf_loop_create(&hooks, &reads.loop))
 		fail_msg("%s", apf_error());
 	reads.left = BLOCKED;
@@ -126,7 +127,6 @@ static void test_V3_kernel_workers_do_not_grow_with_reads_that_block(void **stat
 	assert_int_equal(reads.wrong, 0);
 	apf_loop_destroy(reads.loop);
 	close(fd);
-	unlink(path);
 }
 
 int main(void)
