@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A hostile guest and a hostile file against the engine: any control write, any
+ * fault, an area whose words change between two reads and cannot always be
+ * reached, an APIC that takes or refuses, saved bytes that were tampered with.
+ * Whatever comes, the state stays whole, only the area is touched, and no ready
+ * goes out for an NP that was not delivered.
+ *
+ * The input is a sequence of steps: a byte that says what happens, then its values.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <abi/apf_abi_x86.h>
+#include <engine/vcpu.h>
+#include <tests/engine/invariants.h>
+
+#define MAX_SET	16u
+#define RAM	(1ull << 30)
+#define AREA	0x4000ull
+
+struct fuzz {
+	const uint8_t *data;
+	size_t left;
+	struct apf_vcpu *v;
+	uint32_t set_size;
+	bool frozen;
+	bool loose;		/* loaded: tokens that we have not seen may be in the set */
+	uint32_t owed[MAX_SET];	/* NPs delivered and not answered; 0: none */
+	uint32_t word;		/* last written to the token word */
+	_Alignas(64) uint8_t block[4096];
+};
+
+/* A macro, so that the report names the line. */
+#define check(ok) do { if (!(ok)) __builtin_trap(); } while (0)
+
+static uint64_t take(struct fuzz *f, size_t bytes)
+{
+	uint64_t value = 0;
+
+	if (bytes > f->left)
+		bytes = f->left;
+	memcpy(&value, f->data, bytes);
+	f->data += bytes;
+	f->left -= bytes;
+	return value;
+}
+
+static void check_address(struct fuzz *f, uint64_t gpa)
+{
+	uint64_t area = apf_vcpu_area(f->v);
+
+	check(gpa == area + APF_AREA_REASON || gpa == area + APF_AREA_TOKEN);
+	check(area < RAM);
+}
+
+static int op_read32(void *ctx, uint64_t gpa, uint32_t *value)
+{
+	struct fuzz *f = ctx;
+	uint8_t how = (uint8_t)take(f, 1);
+
+	check_address(f, gpa);
+	if (how == 1)
+		return -EFAULT;
+	*value = how == 2 ? APF_TOKEN_BROADCAST : how == 3 ? (uint32_t)take(f, 4) : 0;
+	return 0;
+}
+
+static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
+{
+	struct fuzz *f = ctx;
+
+	check_address(f, gpa);
+	if (take(f, 1) == 1)
+		return -EFAULT;
+	if (gpa == apf_vcpu_area(f->v) + APF_AREA_TOKEN)
+		f->word = value;
+	return 0;
+}
+
+static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)
+{
+	return gpa < RAM && len <= RAM - gpa;
+}
+
+/* C2: the one answer to an NP; a wake-all answers all. */
+static void answer(struct fuzz *f, uint32_t token)
+{
+	if (token == APF_TOKEN_BROADCAST) {
+		memset(f->owed, 0, sizeof(f->owed));
+		f->loose = false;
+		return;
+	}
+	for (uint32_t i = 0; i < MAX_SET; i++)
+		if (f->owed[i] == token) {
+			f->owed[i] = 0;
+			return;
+		}
+	check(f->loose);
+}
+
+static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
+{
+	struct fuzz *f = ctx;
+	int accepted = (int)take(f, 1) % 3 != 1;
+
+	check(vcpu_id == f->v->id && !f->frozen && f->word);
+	if (accepted || vector < 16)
+		answer(f, f->word);
+	return accepted;
+}
+
+static const struct apf_engine_ops ops = {
+	.read32 = op_read32,
+	.write32 = op_write32,
+	.is_ram = op_is_ram,
+	.raise = op_raise,
+};
+
+static void make(struct fuzz *f, uint8_t how)
+{
+	static const uint32_t ids[] = { 0, 1, 4095, 5 };
+	struct apf_vcpu_config cfg = {
+		.abi = APF_ABI_X86_INT,
+		.vcpu_id = ids[how & 3],
+		.max_outstanding = (how >> 2 & 7) + 1,
+		.has_lapic = (how & 0xc0) != 0xc0,
+		.policy.tokens_per_page = how >> 5 & 3,
+		.policy.never_async = how == 0xff,
+	};
+
+	f->set_size = cfg.max_outstanding;
+	check(apf_vcpu_init(f->block, sizeof(f->block), &cfg, &ops, f, &f->v) == 0);
+}
+
+static void forget(struct fuzz *f)
+{
+	memset(f->owed, 0, sizeof(f->owed));
+	f->loose = false;
+}
+
+static void step_control(struct fuzz *f)
+{
+	static const uint32_t regs[] = { APF_MSR_EN, APF_MSR_INT, APF_MSR_ACK, 0x4b564d05 };
+	uint8_t how = (uint8_t)take(f, 1);
+	uint32_t reg = regs[how & 3];
+	uint64_t value = how & 4 ? take(f, 8) : take(f, 1) ^ (how & 8 ? AREA | 9 : 0), back;
+	unsigned int out;
+	int ret = apf_vcpu_control_write(f->v, reg, value, &out);
+
+	check(ret == 0 || (ret == -EINVAL && !out));
+	if (!ret && reg != APF_MSR_ACK)
+		check(apf_vcpu_control_read(f->v, reg, &back) == 0 && back == value);
+	if (!apf_vcpu_enabled(f->v))
+		forget(f);
+}
+
+/* Faults and pages come from the host, which knows its RAM. */
+static uint64_t take_gfn(struct fuzz *f)
+{
+	uint8_t gfn = (uint8_t)take(f, 1);
+
+	return gfn == 0xff ? take(f, 8) % (RAM >> 12) : gfn & 7u;
+}
+
+static void step_fault(struct fuzz *f)
+{
+	uint8_t bits = (uint8_t)take(f, 1);
+	struct apf_fault fault = {
+		.gfn = take_gfn(f), .user = !(bits & 1), .irqs_on = !(bits & 2),
+		.irq_shadow = bits & 4, .event = bits & 8, .paging = !(bits & 16),
+		.smm = bits & 32, .nested = bits & 64,
+	};
+	struct apf_decision d;
+
+	apf_vcpu_fault(f->v, &fault, &d);
+	check((d.verdict == APF_INJECT) == (d.why == APF_WHY_ASYNC) && d.why < APF_WHY_COUNT);
+	if (d.verdict != APF_INJECT)
+		return;
+	check(fault.irqs_on && fault.paging && !(bits & 0x6c) && apf_vcpu_owns(f->v, d.token));
+	if (bits & 128) {
+		check(apf_vcpu_undo(f->v, d.token) == 0);
+		return;
+	}
+	for (uint32_t i = 0; i < MAX_SET; i++)
+		if (!f->owed[i]) {
+			f->owed[i] = d.token;
+			return;
+		}
+	check(false);
+}
+
+/* Tampered or not; what is not loads, and saves to the same bytes again. */
+static void step_save_load(struct fuzz *f)
+{
+	uint8_t bytes[512], again[512], changes = (uint8_t)take(f, 1) % 4;
+	size_t size = apf_vcpu_save(f->v, bytes, sizeof(bytes));
+	int ret;
+
+	check(size <= sizeof(bytes));
+	for (uint8_t i = 0; i < changes; i++) {
+		size_t at = (size_t)take(f, 2) % size;
+
+		bytes[at] ^= (uint8_t)take(f, 1);
+	}
+	ret = apf_vcpu_load(f->v, bytes, size);
+	check(ret == 0 || ret == -EINVAL || ret == -ENOSPC);
+	check(ret == 0 || changes);
+	if (ret == 0)
+		check(apf_vcpu_save(f->v, again, sizeof(again)) == size && !memcmp(bytes, again, size));
+	if (ret == -EINVAL)
+		check(!apf_vcpu_enabled(f->v));
+	if (ret || changes)
+		forget(f);
+	if (changes)
+		f->loose = true;
+}
+
+static void step_load(struct fuzz *f)
+{
+	size_t size = (size_t)take(f, 2);
+
+	if (size > f->left)
+		size = f->left;
+	apf_vcpu_load(f->v, f->data, size);
+	f->data += size;
+	f->left -= size;
+	forget(f);
+	f->loose = true;
+}
+
+static void step(struct fuzz *f)
+{
+	switch (take(f, 1) % 10) {
+	case 0:
+		step_control(f);
+		break;
+	case 1:
+	case 2:
+		step_fault(f);
+		break;
+	case 3:
+		apf_vcpu_page_done(f->v, take_gfn(f));
+		break;
+	case 4:
+		apf_vcpu_poll(f->v);
+		break;
+	case 5:
+		f->frozen = !f->frozen;
+		apf_vcpu_freeze(f->v, f->frozen);
+		break;
+	case 6:
+		apf_vcpu_broadcast(f->v);
+		break;
+	case 7:
+		apf_vcpu_reset(f->v);
+		forget(f);
+		break;
+	case 8:
+		step_save_load(f);
+		break;
+	case 9:
+		step_load(f);
+		break;
+	}
+}
+
+static void check_all(struct fuzz *f)
+{
+	struct apf_vcpu_stats s;
+
+	check(!broken_invariant(f->v));
+	apf_vcpu_stats(f->v, &s);
+	check(s.outstanding <= f->set_size && s.outstanding + s.queued <= f->set_size + 1);
+	check(s.faults == s.np + s.halts + s.waits);
+	if (f->loose)
+		return;
+	for (uint32_t i = 0; i < MAX_SET; i++)
+		check(!f->owed[i] || apf_set_find(&f->v->set, f->owed[i]));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct fuzz f;
+
+	memset(&f, 0, sizeof(f));
+	f.data = data;
+	f.left = size;
+	make(&f, (uint8_t)take(&f, 1));
+	while (f.left) {
+		step(&f);
+		check_all(&f);
+	}
+	return 0;
+}
