@@ -15,7 +15,7 @@
 #include <apf/error.h>
 #include <apf/memory.h>
 
-#include "apf.h"
+#include "cli.h"
 
 /* A loop in ring 0 may take this much longer than natively before KVM counts as slow. */
 #define SLOW_RATIO 3.0

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "apf.h"
+#include "cli.h"
 
 enum { NOT_PRESENT, REPEATED, INJECTED, BROADCAST, INTERRUPT, COUNTERS };
 

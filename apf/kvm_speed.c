@@ -14,7 +14,7 @@
 
 #include <apf/error.h>
 
-#include "apf.h"
+#include "cli.h"
 
 #define MEM_SIZE	0x10000u
 #define PML4		0x1000u

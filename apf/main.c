@@ -2,7 +2,7 @@
 /* apf: the command line of libapf. */
 #include <string.h>
 
-#include "apf.h"
+#include "cli.h"
 #include "version.h"
 
 static const struct {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "apf.h"
+#include "cli.h"
 
 static void say(const char *command, const char *fmt, va_list args)
 {

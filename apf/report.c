@@ -9,7 +9,7 @@
 
 #include <apf/store.h>
 
-#include "apf.h"
+#include "cli.h"
 
 static void add(struct json_object *o, const char *key, struct json_object *value)
 {

@@ -10,7 +10,7 @@
 
 #include <vmm/pages.h>
 
-#include "apf.h"
+#include "cli.h"
 
 enum { OPT_STORE = OPT_OWN, OPT_LATENCY, OPT_TRACE, OPT_PRELOAD, OPT_RECORD };
 

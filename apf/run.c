@@ -6,7 +6,7 @@
 #include <apf/error.h>
 #include <apf/store.h>
 
-#include "apf.h"
+#include "cli.h"
 
 enum { OPT_KERNEL = OPT_OWN, OPT_INITRD, OPT_CMDLINE, OPT_MEM, OPT_CPUS };
 

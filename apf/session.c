@@ -9,7 +9,7 @@
 
 #include <apf/error.h>
 
-#include "apf.h"
+#include "cli.h"
 
 static sigset_t ending_signals(void)
 {

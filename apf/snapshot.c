@@ -12,7 +12,7 @@
 #include <apf/engine.h>
 #include <apf/error.h>
 
-#include "apf.h"
+#include "cli.h"
 
 enum { OPT_TO = OPT_OWN, OPT_WAIT_FOR, OPT_MIN_OUTSTANDING, OPT_STOP, OPT_SHOW, OPT_SHOW_JSON };
 

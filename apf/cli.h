@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The command line: what its files share. */
-#ifndef APF_APF_H
-#define APF_APF_H
+#ifndef APF_CLI_H
+#define APF_CLI_H
 
 #include <getopt.h>
 #include <stdbool.h>

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line: what is accepted, what is refused, and that numbers mean what they say. */
+#include "test_vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <apf/cli.h>
+
+/* Complaints go to stderr; keep the test's output readable. */
+static int quiet(void **state)
+{
+	int fd = open("/dev/null", O_WRONLY);
+
+	return dup2(fd, STDERR_FILENO) < 0;
+}
+
+static void test_escapes(void **state)
+{
+	static const struct {
+		const char *text, *bytes;
+		size_t len;
+	} cases[] = {
+		{ "", "", 0 }, { "go touch\\n", "go touch\n", 9 }, { "\\t\\r\\\\", "\t\r\\", 3 },
+		{ "a\\0b", "a\0b", 3 }, { "\\x41\\xffz", "A\xffz", 3 },
+	};
+	static const char *const bad[] = { "\\", "\\q", "\\x4", "\\xzz", "ok\\" };
+	size_t len;
+	char *out;
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_int_equal(unescape(cases[i].text, &out, &len), 0);
+		assert_int_equal(len, cases[i].len);
+		assert_memory_equal(out, cases[i].bytes, len);
+		free(out);
+	}
+	for (size_t i = 0; i < COUNT(bad); i++)
+		assert_int_equal(unescape(bad[i], &out, &len), -EINVAL);
+}
+
+static void test_numbers_and_seconds(void **state)
+{
+	static const char *const bad[] = { "", "x", "-1", "5x", " 5", "11", "99999999999999999999" };
+	static const char *const bad_seconds[] = { "", "x", "-1", "0", "1s", "nan", "inf", "1e10" };
+	uint64_t v;
+
+	assert_int_equal(parse_number("run", "--cpus", "10", 1, 10, &v), 0);
+	assert_int_equal(v, 10);
+	for (size_t i = 0; i < COUNT(bad); i++)
+		assert_int_equal(parse_number("run", "--cpus", bad[i], 1, 10, &v), EXIT_USAGE);
+	assert_int_equal(parse_seconds("run", "--timeout", "1.5", &v), 0);
+	assert_int_equal(v, 1500000000u);
+	for (size_t i = 0; i < COUNT(bad_seconds); i++)
+		assert_int_equal(parse_seconds("run", "--timeout", bad_seconds[i], &v), EXIT_USAGE);
+}
+
+static void test_options_of_a_vm(void **state)
+{
+	struct vm_options o = { 0 };
+
+	assert_int_equal(vm_option(&o, OPT_DELIVERY, "kernel", "run"), 0);
+	assert_int_equal(o.delivery, APF_DELIVERY_KERNEL);
+	assert_int_equal(vm_option(&o, OPT_DELIVERY, "async", "run"), EXIT_USAGE);
+	assert_int_equal(vm_option(&o, OPT_HALT, "wait", "run"), 0);
+	assert_int_equal(o.halt, APF_HALT_WAIT);
+	assert_int_equal(vm_option(&o, OPT_HALT, "no", "run"), EXIT_USAGE);
+	assert_int_equal(vm_option(&o, OPT_UNTIL, "", "run"), EXIT_USAGE);
+	assert_int_equal(vm_option(&o, OPT_OWN, "x", "run"), 1);
+	for (unsigned int i = 0; i < MARKS_MAX; i++)
+		assert_int_equal(vm_option(&o, OPT_MARK, "m", "run"), 0);
+	assert_int_equal(vm_option(&o, OPT_MARK, "m", "run"), EXIT_USAGE);
+}
+
+static void test_defaults_keep_stdout_for_one_thing(void **state)
+{
+	struct vm_options serial = { 0 }, json = { .json = "-" }, both = { .json = "file" };
+
+	vm_options_finish(&serial);
+	vm_options_finish(&json);
+	vm_options_finish(&both);
+	assert_string_equal(serial.serial, "-");
+	assert_string_equal(serial.marks[0], "@apf ");
+	assert_string_equal(json.serial, "/dev/stderr");
+	assert_string_equal(both.serial, "-");
+}
+
+static int call(int (*cmd)(int, char **, uint64_t), const char *const *words)
+{
+	char *argv[16] = { NULL };
+	int argc = 0, code;
+
+	for (; words[argc]; argc++)
+		argv[argc] = strdup(words[argc]);
+	optind = 0;
+	code = cmd(argc, argv, 0);
+	for (int i = 0; i < argc; i++)
+		free(argv[i]);
+	return code;
+}
+
+static void test_wrong_usage_ends_with_code_2(void **state)
+{
+	static const struct {
+		int (*cmd)(int, char **, uint64_t);
+		const char *words[8];
+	} cases[] = {
+		{ cmd_doctor, { "doctor", "--nonsense" } },
+		{ cmd_doctor, { "doctor", "word" } },
+		{ cmd_run, { "run" } },
+		{ cmd_run, { "run", "--kernel" } },
+		{ cmd_run, { "run", "--kernel", "k", "--mem", "1x" } },
+		{ cmd_run, { "run", "--kernel", "k", "--mem", "1M" } },
+		{ cmd_run, { "run", "--kernel", "k", "--cpus", "255" } },
+		{ cmd_run, { "run", "--kernel", "k", "word" } },
+		{ cmd_restore, { "restore", "--delivery", "user" } },
+		{ cmd_restore, { "restore", "dir" } },
+		{ cmd_restore, { "restore", "dir", "--delivery", "user", "--latency", "soon" } },
+		{ cmd_restore, { "restore", "dir", "--delivery", "user", "--input", "\\q" } },
+		{ cmd_snapshot, { "snapshot" } },
+		{ cmd_snapshot, { "snapshot", "--control", "c" } },
+		{ cmd_snapshot, { "snapshot", "--control", "c", "--to", "d", "--min-outstanding", "x" } },
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++)
+		assert_int_equal(call(cases[i].cmd, cases[i].words), EXIT_USAGE);
+}
+
+static void test_what_is_not_there_ends_with_code_1(void **state)
+{
+	static const char *const restore[] = { "restore", "/nonexistent", "--delivery", "user", NULL };
+	static const char *const snapshot[] = { "snapshot", "--control", "/nonexistent", "--to", "d", NULL };
+	static const char *const show[] = { "snapshot", "--show", "/nonexistent", NULL };
+
+	assert_int_equal(call(cmd_restore, restore), EXIT_ERROR);
+	assert_int_equal(call(cmd_snapshot, snapshot), EXIT_ERROR);
+	assert_int_equal(call(cmd_snapshot, show), EXIT_ERROR);
+}
+
+static void test_each_end_has_its_exit_code(void **state)
+{
+	assert_int_equal(exit_code(VMM_END_UNTIL), 0);
+	assert_int_equal(exit_code(VMM_END_POWEROFF), 0);
+	assert_int_equal(exit_code(VMM_END_STOP), 0);
+	assert_int_equal(exit_code(VMM_END_SIGNAL), 1);
+	assert_int_equal(exit_code(VMM_END_ERROR), 1);
+	assert_int_equal(exit_code(VMM_END_RESET), 3);
+	assert_int_equal(exit_code(VMM_END_CRASH), 4);
+	assert_int_equal(exit_code(VMM_END_TIMEOUT), 5);
+	assert_int_equal(exit_code(VMM_END_PAGE_LOST), 6);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_escapes),
+		cmocka_unit_test(test_numbers_and_seconds),
+		cmocka_unit_test(test_options_of_a_vm),
+		cmocka_unit_test(test_defaults_keep_stdout_for_one_thing),
+		cmocka_unit_test(test_wrong_usage_ends_with_code_2),
+		cmocka_unit_test(test_what_is_not_there_ends_with_code_1),
+		cmocka_unit_test(test_each_end_has_its_exit_code),
+	};
+
+	return cmocka_run_group_tests(tests, quiet, NULL);
+}

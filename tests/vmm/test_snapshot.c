@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/* The snapshot file's parser: what was written comes back, and nothing else is believed. */
+#include "test_vmm.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <linux/kvm.h>
+
+#include <apf/error.h>
+#include <vmm/console.h>
+#include <vmm/crc32c.h>
+#include <vmm/serial.h>
+#include <vmm/snapshot.h>
+
+#define CPUS		2u
+#define HEADER		32u
+#define CRC_AT		28u
+
+/* Smallest possible payloads, in the order of enum vmm_section. */
+static const size_t sizes[VMM_SEC_COUNT] = {
+	[VMM_SEC_VM] = sizeof(struct vmm_snapshot_vm), [VMM_SEC_CLOCK] = sizeof(struct kvm_clock_data),
+	[VMM_SEC_IRQCHIP] = sizeof(struct kvm_irqchip), [VMM_SEC_PIT] = sizeof(struct kvm_pit_state2),
+	[VMM_SEC_SERIAL] = sizeof(struct vmm_serial_regs) + 3,
+	[VMM_SEC_CPUID] = sizeof(struct kvm_cpuid2), [VMM_SEC_REGS] = sizeof(struct kvm_regs),
+	[VMM_SEC_SREGS] = sizeof(struct kvm_sregs), [VMM_SEC_XSAVE] = sizeof(struct kvm_xsave),
+	[VMM_SEC_XCRS] = sizeof(struct kvm_xcrs), [VMM_SEC_DEBUGREGS] = sizeof(struct kvm_debugregs),
+	[VMM_SEC_LAPIC] = sizeof(struct kvm_lapic_state), [VMM_SEC_MSRS] = sizeof(struct kvm_msrs),
+	[VMM_SEC_EVENTS] = sizeof(struct kvm_vcpu_events),
+	[VMM_SEC_MP_STATE] = sizeof(struct kvm_mp_state), [VMM_SEC_TSC_KHZ] = 4, [VMM_SEC_APF] = 13,
+};
+
+static uint32_t places(unsigned int kind)
+{
+	return kind == VMM_SEC_IRQCHIP ? 3 : kind < VMM_SEC_CPUID ? 1 : CPUS;
+}
+
+static void fill(uint8_t *at, size_t len, unsigned int kind, uint32_t index)
+{
+	for (size_t i = 0; i < len; i++)
+		at[i] = (uint8_t)(kind * 31 + index * 7 + i);
+}
+
+/* A whole file; leave: a section to leave out, or VMM_SEC_COUNT. */
+static struct vmm_snapshot_writer make(const struct vmm_snapshot_vm *vm, unsigned int leave)
+{
+	struct vmm_snapshot_writer w = { 0 };
+
+	for (unsigned int kind = 0; kind < VMM_SEC_COUNT; kind++) {
+		for (uint32_t i = 0; i < places(kind) && kind != leave; i++) {
+			void *at = vmm_snapshot_add(&w, kind, i, NULL, sizes[kind]);
+
+			assert_non_null(at);
+			fill(at, sizes[kind], kind, i);
+			if (kind == VMM_SEC_VM)
+				memcpy(at, vm, sizeof(*vm));
+		}
+	}
+	assert_int_equal(vmm_snapshot_finish(&w), 0);
+	return w;
+}
+
+static const struct vmm_snapshot_vm good = { .mem_size = 1 << 20, .cpus = CPUS, .delivery = 2 };
+
+static struct vmm_snapshot snap;
+
+static void test_crc32c_of_the_check_string(void **state)
+{
+	assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
+	assert_int_equal(crc32c(crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
+}
+
+static void test_what_was_written_comes_back(void **state)
+{
+	struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+	uint8_t want[8192];
+
+	assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), 0);
+	assert_memory_equal(&snap.vm, &good, sizeof(good));
+	for (unsigned int kind = 0; kind < VMM_SEC_COUNT; kind++) {
+		for (uint32_t i = 0; i < places(kind) && kind != VMM_SEC_VM; i++) {
+			fill(want, sizes[kind], kind, i);
+			assert_int_equal(snap.sec[kind][i].len, sizes[kind]);
+			assert_memory_equal(snap.sec[kind][i].data, want, sizes[kind]);
+		}
+	}
+	free(w.data);
+}
+
+static void test_truncated_at_any_byte_is_refused(void **state)
+{
+	struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+
+	for (size_t len = 0; len < w.len; len++) {
+		uint8_t *copy = malloc(len + 1);	/* an access behind the end is seen by ASan */
+
+		memcpy(copy, w.data, len);
+		assert_int_equal(vmm_snapshot_parse(copy, len, &snap), -EINVAL);
+		assert_string_not_equal(apf_error(), "");
+		free(copy);
+	}
+	free(w.data);
+}
+
+static void test_bytes_behind_the_last_section_are_refused(void **state)
+{
+	struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+	uint8_t *longer = calloc(1, w.len + 8);
+
+	memcpy(longer, w.data, w.len);
+	assert_int_equal(vmm_snapshot_parse(longer, w.len + 8, &snap), -EINVAL);
+	free(longer);
+	free(w.data);
+}
+
+/* Offsets of all sections of a file. */
+static size_t next_section(const uint8_t *data, size_t pos)
+{
+	uint64_t len;
+
+	memcpy(&len, data + pos + 8, sizeof(len));
+	return pos + HEADER + ((len + 7) & ~7ull);
+}
+
+static void test_every_damaged_section_is_found_by_its_checksum(void **state)
+{
+	struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+
+	for (size_t pos = HEADER; pos < w.len; pos = next_section(w.data, pos)) {
+		const size_t places_to_flip[] = { pos + CRC_AT, pos + HEADER, pos + 16 };
+
+		for (size_t i = 0; i < COUNT(places_to_flip); i++) {
+			w.data[places_to_flip[i]] ^= 0x10;
+			assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), -EINVAL);
+			assert_non_null(strstr(apf_error(), "damaged"));
+			w.data[places_to_flip[i]] ^= 0x10;
+		}
+	}
+	assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), 0);
+	free(w.data);
+}
+
+static void put_section_crc(uint8_t *section)
+{
+	uint64_t len;
+	uint32_t crc;
+
+	memcpy(&len, section + 8, sizeof(len));
+	crc = crc32c(crc32c(0, section, CRC_AT), section + HEADER, len);
+	memcpy(section + CRC_AT, &crc, sizeof(crc));
+}
+
+static void put_header_crc(uint8_t *file)
+{
+	uint32_t crc = crc32c(0, file, CRC_AT);
+
+	memcpy(file + CRC_AT, &crc, sizeof(crc));
+}
+
+static void test_absurd_lengths_are_refused_whatever_the_checksum_says(void **state)
+{
+	static const uint64_t absurd[] = { 0, 1, 1ull << 32, 1ull << 63, UINT64_MAX, UINT64_MAX - 31 };
+
+	for (size_t i = 0; i < COUNT(absurd); i++) {
+		struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+
+		memcpy(w.data + HEADER + 8, &absurd[i], 8);
+		assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), -EINVAL);
+		assert_non_null(strstr(apf_error(), "section vm"));
+		assert_non_null(strstr(apf_error(), "offset 32"));
+		free(w.data);
+	}
+}
+
+static void test_header_fields(void **state)
+{
+	static const struct {
+		size_t at;
+		uint32_t value;
+		const char *text;
+	} cases[] = {
+		{ 0, 0x12345678, "magic" }, { 8, 2, "version 2" }, { 12, 183, "machine 183" },
+		{ 16, 0, "sections end" }, { 16, UINT32_MAX, "ends" },
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+
+		memcpy(w.data + cases[i].at, &cases[i].value, 4);
+		put_header_crc(w.data);
+		assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), -EINVAL);
+		assert_non_null(strstr(apf_error(), cases[i].text));
+		free(w.data);
+	}
+}
+
+static void test_section_kind_and_index_must_exist(void **state)
+{
+	static const struct {
+		size_t at;
+		uint32_t value;
+		const char *text;
+	} cases[] = {
+		{ 0, VMM_SEC_COUNT, "unknown section" }, { 0, UINT32_MAX, "unknown section" },
+		{ 4, 1, "index 1" }, { 4, UINT32_MAX, "index" },
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+
+		memcpy(w.data + HEADER + cases[i].at, &cases[i].value, 4);
+		put_section_crc(w.data + HEADER);
+		assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), -EINVAL);
+		assert_non_null(strstr(apf_error(), cases[i].text));
+		free(w.data);
+	}
+}
+
+static void test_every_section_but_two_is_required(void **state)
+{
+	for (unsigned int kind = 0; kind < VMM_SEC_COUNT; kind++) {
+		struct vmm_snapshot_writer w = make(&good, kind);
+		const bool optional = kind == VMM_SEC_XCRS || kind == VMM_SEC_TSC_KHZ;
+
+		assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), optional ? 0 : -EINVAL);
+		if (!optional)
+			assert_non_null(strstr(apf_error(), vmm_section_name(kind)));
+		free(w.data);
+	}
+}
+
+static void test_a_section_twice_is_refused(void **state)
+{
+	struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+	uint32_t khz = 1;
+
+	vmm_snapshot_add(&w, VMM_SEC_TSC_KHZ, 1, &khz, sizeof(khz));
+	assert_int_equal(vmm_snapshot_finish(&w), 0);
+	assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), -EINVAL);
+	assert_non_null(strstr(apf_error(), "tsc_khz[1]"));
+	free(w.data);
+}
+
+static void test_what_the_vm_section_says_must_make_sense(void **state)
+{
+	static const struct vmm_snapshot_vm bad[] = {
+		{ .mem_size = 1 << 20, .cpus = 0, .delivery = 0 },
+		{ .mem_size = 1 << 20, .cpus = VMM_MAX_VCPUS + 1, .delivery = 0 },
+		{ .mem_size = 1 << 20, .cpus = 1, .delivery = 0 },	/* but sections of two */
+		{ .mem_size = 1 << 20, .cpus = 3, .delivery = 0 },
+		{ .mem_size = 0, .cpus = 2, .delivery = 0 },
+		{ .mem_size = 4097, .cpus = 2, .delivery = 0 },
+		{ .mem_size = 1 << 20, .cpus = 2, .delivery = 3 },
+	};
+
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		struct vmm_snapshot_writer w = make(&bad[i], VMM_SEC_COUNT);
+
+		assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), -EINVAL);
+		free(w.data);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_crc32c_of_the_check_string),
+		cmocka_unit_test(test_what_was_written_comes_back),
+		cmocka_unit_test(test_truncated_at_any_byte_is_refused),
+		cmocka_unit_test(test_bytes_behind_the_last_section_are_refused),
+		cmocka_unit_test(test_every_damaged_section_is_found_by_its_checksum),
+		cmocka_unit_test(test_absurd_lengths_are_refused_whatever_the_checksum_says),
+		cmocka_unit_test(test_header_fields),
+		cmocka_unit_test(test_section_kind_and_index_must_exist),
+		cmocka_unit_test(test_every_section_but_two_is_required),
+		cmocka_unit_test(test_a_section_twice_is_refused),
+		cmocka_unit_test(test_what_the_vm_section_says_must_make_sense),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
