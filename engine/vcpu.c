@@ -31,12 +31,12 @@ static size_t state_size(uint32_t max_outstanding)
 
 size_t apf_vcpu_state_size(const struct apf_vcpu *v)
 {
-	return state_size(v->set.capacity);
+	return v->state_size;
 }
 
 static struct apf_vcpu_stats *stats_of(const struct apf_vcpu *v)
 {
-	return (struct apf_vcpu_stats *)((char *)v + apf_vcpu_state_size(v));
+	return (struct apf_vcpu_stats *)((char *)v + v->state_size);
 }
 
 size_t apf_vcpu_size(uint32_t max_outstanding)
@@ -73,6 +73,7 @@ int apf_vcpu_init(void *mem, size_t size, const struct apf_vcpu_config *cfg,
 	v->id = cfg->vcpu_id;
 	v->counter = 1;
 	v->tokens_per_page = cfg->policy.tokens_per_page;
+	v->state_size = (uint32_t)state_size(cfg->max_outstanding);
 	v->has_lapic = cfg->has_lapic;
 	v->never_async = cfg->policy.never_async;
 	apf_set_init(&v->set, cfg->max_outstanding, abi->id_bits);

@@ -26,6 +26,7 @@ struct apf_vcpu {
 	uint32_t id;
 	uint32_t counter;		/* of the next token */
 	uint32_t tokens_per_page;
+	uint32_t state_size;		/* of the block without the statistics behind it */
 	bool has_lapic;
 	bool never_async;
 	bool frozen;
