@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Hostile bytes as a kernel image: parsed, and loaded into 32 MiB of guest memory. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <apf/error.h>
+#include <vmm/boot_linux.h>
+#include <vmm/ram.h>
+
+#define RAM_SIZE	(32u << 20)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t *base;
+	struct vmm_boot_args args = { .kernel = data, .kernel_len = size, .initrd_len = size,
+				      .cmdline = "console=ttyS0", .cpus = 2 };
+	struct vmm_boot_entry entry;
+	struct vmm_ram ram;
+
+	if (!base)
+		base = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	vmm_ram_init(&ram, base, RAM_SIZE);
+	if (!vmm_boot_load(&ram, &args, &entry)) {
+		if (entry.initrd)
+			memcpy(entry.initrd, data, size);
+	} else if (!*apf_error()) {
+		abort();	/* every refusal says why */
+	}
+	return 0;
+}
