@@ -349,8 +349,8 @@ unsigned int apf_vcpu_broadcast(struct apf_vcpu *v)
 	return deliver(v);
 }
 
-void apf_vcpu_for_each(const struct apf_vcpu *v, void (*fn)(void *arg, uint64_t gfn, uint32_t token),
-		       void *arg)
+void apf_vcpu_for_each(const struct apf_vcpu *v,
+		       void (*fn)(void *arg, uint64_t gfn, uint32_t token), void *arg)
 {
 	const struct apf_node *n = apf_set_first(&v->set, APF_NODE_WAITING);
 

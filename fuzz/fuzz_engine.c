@@ -207,7 +207,8 @@ static void step_save_load(struct fuzz *f)
 	check(ret == 0 || ret == -EINVAL || ret == -ENOSPC);
 	check(ret == 0 || changes);
 	if (ret == 0)
-		check(apf_vcpu_save(f->v, again, sizeof(again)) == size && !memcmp(bytes, again, size));
+		check(apf_vcpu_save(f->v, again, sizeof(again)) == size &&
+		      !memcmp(bytes, again, size));
 	if (ret == -EINVAL)
 		check(!apf_vcpu_enabled(f->v));
 	if (ret || changes)

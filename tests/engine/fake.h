@@ -26,7 +26,7 @@ struct fake {
 	int raise_result;
 	unsigned int raises;		/* that were accepted */
 	uint8_t vector;			/* of the last one tried */
-	char log[64];			/* what the engine did: N reason, T token, 0 token off, R raise */
+	char log[64];			/* the engine: N reason, T token, 0 token off, R raise */
 	_Alignas(64) char mem[1 << 16];
 };
 

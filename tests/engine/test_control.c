@@ -225,7 +225,8 @@ static void test_init_refuses_what_it_cannot_do(void **state)
 	struct apf_engine_ops ops = { 0 };
 
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
-		int ret = apf_vcpu_init(g.mem + t[i].offset, t[i].size, &t[i].cfg, &ops, NULL, &g.v);
+		int ret = apf_vcpu_init(g.mem + t[i].offset, t[i].size, &t[i].cfg, &ops, NULL,
+					&g.v);
 
 		assert_int_equal(ret, t[i].ret);
 		if (ret)

@@ -212,9 +212,9 @@ MUTANTS = [
     # N10: a failed page leaves the set with its own token (for the engine as any page).
     ("N10", VCPU, "\tapf_set_page_done(&v->set, gfn);\n", "", [READY, EVENTS]),
     # V1: tracepoints.
-    ("V1", VCPU, "\tAPF_TRACE(np, APF_EV_NP, v->id, gfn, *token, apf_vcpu_area(v));\n", "", [TRACE]),
-    ("V1", VCPU, "\tAPF_TRACE(ready, APF_EV_READY, v->id, n->gfn, n->token, apf_vcpu_area(v));\n", "",
-     [TRACE]),
+    ("V1", VCPU, "APF_TRACE(np, APF_EV_NP, v->id, gfn, *token, apf_vcpu_area(v));", ";", [TRACE]),
+    ("V1", VCPU, "APF_TRACE(ready, APF_EV_READY, v->id, n->gfn, n->token, apf_vcpu_area(v));",
+     ";", [TRACE]),
     ("V1", VCPU, "\tAPF_TRACE(repeat, APF_EV_REPEAT, v->id, gfn, token, count);\n", "", [TRACE]),
     ("V1", VCPU, "\t\tAPF_TRACE(queue_full, APF_EV_QUEUE_FULL, v->id, gfn, 0, v->set.capacity);\n",
      "", [TRACE]),
