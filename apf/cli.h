@@ -97,6 +97,8 @@ int next_option(int argc, char **argv, const struct option *longs, const char *c
 int usage_error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Print "apf COMMAND: ..." to stderr. Returns EXIT_ERROR. */
 int error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same with apf_error(), or what this negative errno means if there is none. */
+int failed(const char *command, int err);
 
 /* --- session.c --- */
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <apf/error.h>
+
 #include "cli.h"
 
 static void say(const char *command, const char *fmt, va_list args)
@@ -34,6 +36,11 @@ int error(const char *command, const char *fmt, ...)
 	say(command, fmt, args);
 	va_end(args);
 	return EXIT_ERROR;
+}
+
+int failed(const char *command, int err)
+{
+	return error(command, "%s", *apf_error() ? apf_error() : strerror(-err));
 }
 
 int parse_number(const char *command, const char *option, const char *text, uint64_t min,

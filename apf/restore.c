@@ -120,27 +120,50 @@ static int preload(const char *path, struct apf_mem *mem, struct session *s)
 	return err;
 }
 
+/* Everything up to the start. *vm is to be destroyed in any case. 0 or negative errno. */
+static int prepare(const struct restore *r, const struct vmm_snapshot *snap,
+		   const struct vmm_config *cfg, struct session *s, struct vmm **vm)
+{
+	int err = r->trace ? apf_trace_start(TRACE_RECORDS) : 0;
+
+	if (err) {
+		apf_store_close(cfg->store);
+		return err;
+	}
+	err = vmm_create(cfg, vm);
+	if (!err && r->preload)
+		err = preload(r->preload, vmm_mem(*vm), s);
+	return err ? err : vmm_load(*vm, snap);
+}
+
+/* A page that is lost before the start is lost as much as one that is lost later. */
+static int tell_failure(struct vmm *vm, int err)
+{
+	if (err != -EIO || !vm || !*apf_mem_lost_text(vmm_mem(vm)))
+		return failed("restore", err);
+	error("restore", "%s: %s", vmm_end_name(VMM_END_PAGE_LOST), apf_mem_lost_text(vmm_mem(vm)));
+	return EXIT_PAGE_LOST;
+}
+
 static int run(const struct restore *r, const struct vmm_snapshot *snap, struct session *s)
 {
 	struct vmm_config cfg = { .mem_size = snap->vm.mem_size, .cpus = snap->vm.cpus };
 	struct apf_store *store;
 	struct vmm *vm = NULL;
-	int code;
+	int code, err;
 
 	session_config(s, &cfg);
-	if (open_store(r, &store))
-		return error("restore", "%s", apf_error());
+	err = open_store(r, &store);
+	if (err)
+		return failed("restore", err);
 	cfg.store = store;
-	if ((r->trace && apf_trace_start(TRACE_RECORDS)) || vmm_create(&cfg, &vm) ||
-	    (r->preload && preload(r->preload, vmm_mem(vm), s)) || vmm_load(vm, snap))
-		code = error("restore", "%s", apf_error());
-	else
-		code = session_run(s, vm, store);
-	if (vm && r->record && vmm_pages_write(vmm_mem(vm), r->record))
-		code = error("restore", "--record: %s", apf_error());
+	err = prepare(r, snap, &cfg, s, &vm);
+	code = err ? tell_failure(vm, err) : session_run(s, vm, store);
+	if (vm && r->record && (err = vmm_pages_write(vmm_mem(vm), r->record)))
+		code = failed("restore", err);
 	vmm_destroy(vm);
-	if (r->trace && apf_trace_write(r->trace))
-		code = error("restore", "--trace %s: %s", r->trace, apf_error());
+	if (r->trace && (err = apf_trace_write(r->trace)))
+		code = error("restore", "--trace %s: %s", r->trace, strerror(-err));
 	return code;
 }
 
@@ -151,15 +174,17 @@ static int restore(const struct restore *r, uint64_t start_ns)
 	void *bytes = NULL;
 	struct session s;
 	size_t len;
-	int code;
+	int code, err;
 
 	if (!snap || asprintf(&path, "%s/state", r->dir) < 0) {
 		free(snap);
-		return error("restore", "out of memory");
+		return failed("restore", -ENOMEM);
 	}
-	if (vmm_read_file(path, VMM_SNAPSHOT_BYTES_MAX, &bytes, &len) ||
-	    vmm_snapshot_parse(bytes, len, snap)) {
-		code = error("restore", "%s", apf_error());
+	err = vmm_read_file(path, VMM_SNAPSHOT_BYTES_MAX, &bytes, &len);
+	if (!err)
+		err = vmm_snapshot_parse(bytes, len, snap);
+	if (err) {
+		code = failed("restore", err);
 	} else {
 		code = session_open(&s, &r->vm, "restore", start_ns);
 		if (!code) {

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <apf/error.h>
 #include <apf/store.h>
 
 #include "cli.h"
@@ -75,15 +74,15 @@ static int boot(const struct run *r, uint64_t start_ns)
 	struct vmm_config cfg = { .mem_size = r->mem, .cpus = (unsigned int)r->cpus };
 	struct vmm *vm = NULL;
 	struct session s;
-	int code = session_open(&s, &r->vm, "run", start_ns);
+	int code = session_open(&s, &r->vm, "run", start_ns), err;
 
 	if (code)
 		return code;
 	session_config(&s, &cfg);
-	if (vmm_create(&cfg, &vm) || vmm_boot(vm, &r->boot))
-		code = error("run", "%s", apf_error());
-	else
-		code = session_run(&s, vm, NULL);
+	err = vmm_create(&cfg, &vm);
+	if (!err)
+		err = vmm_boot(vm, &r->boot);
+	code = err ? failed("run", err) : session_run(&s, vm, NULL);
 	vmm_destroy(vm);
 	session_close(&s);
 	return code;

@@ -7,8 +7,6 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <apf/error.h>
-
 #include "cli.h"
 
 static sigset_t ending_signals(void)
@@ -100,10 +98,10 @@ int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 	struct watch w = { 0 };
 	enum vmm_end end;
 	uint64_t end_ns;
-	int code;
+	int code = vmm_start(vm);
 
-	if (vmm_start(vm))
-		return error(s->command, "%s", apf_error());
+	if (code)
+		return failed(s->command, code);
 	if (s->options->json) {
 		loop.tick = sample;
 		loop.arg = &w;

@@ -80,12 +80,15 @@ static void serve(struct vmm_vcpu *v)
 
 static void failed(struct vmm_vcpu *v, int err)
 {
-	const char *text = *apf_error() ? apf_error() : strerror(-err);
-
-	if (err == -EIO || err == -EHWPOISON)
-		vmm_finish(v->vm, VMM_END_PAGE_LOST, "%s", text);
+	if (err == -EIO)
+		vmm_finish(v->vm, VMM_END_PAGE_LOST, "vCPU %u needs a page that is lost, at 0x%llx: %s",
+			   v->id, (unsigned long long)apf_kvm_lost(v->apf),
+			   apf_mem_lost_text(v->vm->mem));
+	else if (err == -EHWPOISON)
+		vmm_finish(v->vm, VMM_END_PAGE_LOST, "%s", apf_error());
 	else
-		vmm_finish(v->vm, VMM_END_ERROR, "vCPU %u: %s", v->id, text);
+		vmm_finish(v->vm, VMM_END_ERROR, "vCPU %u: %s", v->id,
+			   *apf_error() ? apf_error() : strerror(-err));
 }
 
 void *vmm_vcpu_main(void *vcpu)
