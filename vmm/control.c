@@ -343,7 +343,7 @@ static bool try_save(struct control *c)
 		return false;
 	vmm_pause(c->vm);
 	apf_kvm_freeze(vmm_apf(c->vm), true);
-	if (user)	/* what no more changes, since deliveries are held back */
+	if (user)	/* some pages may have come since; the guest makes no new faults now */
 		outstanding = vmm_outstanding(c->vm);
 	enough = outstanding >= c->job.min_outstanding;
 	if (enough)
