@@ -15,7 +15,7 @@
 
 struct json_object;
 
-/* Exit codes; part of the interface. */
+/* Exit codes; part of the interface. A guest's own (exit_code) are none of these. */
 enum {
 	EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_RESET, EXIT_CRASH, EXIT_TIMEOUT, EXIT_PAGE_LOST,
 };
@@ -71,6 +71,12 @@ enum {
 	"                     halted, so that interrupts are served (auto), or outside the\n"	\
 	"                     guest (wait; for several vCPUs on emulated hardware)\n"		\
 	"  --timeout SECONDS  end the VM after this time (exit code 5)\n"
+
+#define VM_EXIT_CODES_HELP								\
+	"Exit codes: 0 powered off, stopped, or --until seen; 1 error; 2 usage; 3 the guest\n"	\
+	"reset; 4 it crashed; 5 time was up; 6 a page was lost for good. A guest that writes V\n" \
+	"to the debug-exit port 0xf4 ends with QEMU's code, V * 2 + 1, from V = 3 on; 0, 1, 2\n" \
+	"give 8, 10, 12. The JSON has V.\n"
 
 /*
  * Take one of VM_LONG_OPTIONS. 0; 1: not one of them; EXIT_USAGE after a message that
@@ -134,7 +140,8 @@ struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t
 struct json_object *report_stores(struct vmm *vm, struct apf_store *store);
 /* Write it to a file or, for "-", stdout. 0 or -errno. Takes the object over. */
 int report_write(struct json_object *o, const char *path);
-int exit_code(enum vmm_end end);
+/* debug_exit: what the guest wrote, if it ended by that. */
+int exit_code(enum vmm_end end, int64_t debug_exit);
 
 /* --- kvm_counts.c --- */
 

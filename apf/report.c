@@ -101,6 +101,7 @@ struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t
 	if (stores)
 		add(o, "stores", stores);
 	add(o, "end", json_object_new_string(vmm_end_name(vmm_ended(vm))));
+	add(o, "debug_exit", vmm_ended(vm) == VMM_END_DEBUG_EXIT ? number(vmm_debug_exit(vm)) : NULL);
 	add(o, "end_text", guest_text(vmm_end_text(vm)));
 	return o;
 }
@@ -169,13 +170,26 @@ int report_write(struct json_object *o, const char *path)
 	return err;
 }
 
-int exit_code(enum vmm_end end)
+/*
+ * QEMU ends with (value << 1) | 1, of which the parent sees 8 bits. 1, 3 and 5 have a
+ * meaning here; even numbers above ours never come from QEMU.
+ */
+static int debug_exit_code(int64_t value)
+{
+	const int code = (int)(value << 1 & 0xff) | 1;
+
+	return code <= EXIT_PAGE_LOST ? code + 7 : code;
+}
+
+int exit_code(enum vmm_end end, int64_t debug_exit)
 {
 	switch (end) {
 	case VMM_END_UNTIL:
 	case VMM_END_POWEROFF:
 	case VMM_END_STOP:
 		return EXIT_OK;
+	case VMM_END_DEBUG_EXIT:
+		return debug_exit_code(debug_exit);
 	case VMM_END_RESET:
 		return EXIT_RESET;
 	case VMM_END_CRASH:

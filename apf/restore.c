@@ -49,8 +49,7 @@ VM_OPTIONS_HELP
 "  apf restore /tmp/snap --delivery user --latency 20ms --json -\n"
 "  apf restore /tmp/snap --delivery kernel --input 'go touch\\n' --until '@apf done'\n"
 "\n"
-"Exit codes: 0 powered off, stopped, or --until seen; 1 error; 2 usage; 3 the guest\n"
-"reset; 4 it crashed; 5 time was up; 6 a page was lost for good.\n";
+VM_EXIT_CODES_HELP;
 
 struct restore {
 	struct vm_options vm;

@@ -7,12 +7,13 @@
 
 #include "cli.h"
 
-enum { OPT_KERNEL = OPT_OWN, OPT_INITRD, OPT_CMDLINE, OPT_MEM, OPT_CPUS };
+enum { OPT_KERNEL = OPT_OWN, OPT_INITRD, OPT_MODULE, OPT_CMDLINE, OPT_MEM, OPT_CPUS };
 
 static const struct option longs[] = {
 	{ "help", no_argument, NULL, 'h' },
 	{ "kernel", required_argument, NULL, OPT_KERNEL },
 	{ "initrd", required_argument, NULL, OPT_INITRD },
+	{ "module", required_argument, NULL, OPT_MODULE },
 	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
 	{ "mem", required_argument, NULL, OPT_MEM },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
@@ -26,9 +27,11 @@ static const char help[] =
 "Boot a kernel in a VM. Its memory is all there; take a snapshot and restore it to\n"
 "see pages fetched on demand.\n"
 "\n"
-"  --kernel FILE      bzImage or 64-bit ELF\n"
+"  --kernel FILE      bzImage, 64-bit ELF, or any image with a multiboot header (version 1)\n"
 "  --initrd FILE      initial RAM file system\n"
-"  --cmdline TEXT     kernel command line (default \"console=ttyS0\")\n"
+"  --module FILE[=TEXT]  a multiboot kernel's module, and the string that goes with it\n"
+"                     (default: FILE); may be repeated\n"
+"  --cmdline TEXT     kernel command line (default \"console=ttyS0\"; multiboot: empty)\n"
 "  --mem SIZE         memory, like 512K, 256M, 8G (default 256M)\n"
 "  --cpus N           virtual processors (default 1)\n"
 "  --delivery MODE    what the guest is offered: user (default), kernel, sync\n"
@@ -38,8 +41,7 @@ VM_OPTIONS_HELP
 "  apf run --kernel vmlinuz --initrd initrd.img --mem 512M --cpus 2 --control /tmp/vm\n"
 "  apf run --kernel test.elf --until 'all done' --timeout 10\n"
 "\n"
-"Exit codes: 0 powered off, stopped, or --until seen; 1 error; 2 usage; 3 the guest\n"
-"reset; 4 it crashed; 5 time was up; 6 a page was lost for good.\n";
+VM_EXIT_CODES_HELP;
 
 struct run {
 	struct vm_options vm;
@@ -47,15 +49,35 @@ struct run {
 	uint64_t mem, cpus;
 };
 
-static int option(struct run *r, int c, const char *arg)
+static int add_file(struct vmm_boot *b, const char *path, const char *text)
+{
+	if (b->nr_files == VMM_BOOT_FILES_MAX)
+		return usage_error("run", "at most %u files beside the kernel", VMM_BOOT_FILES_MAX);
+	b->files[b->nr_files].path = path;
+	b->files[b->nr_files++].text = text;
+	return 0;
+}
+
+/* argv is ours to cut. */
+static int option_module(struct vmm_boot *b, char *arg)
+{
+	char *text = strchr(arg, '=');
+
+	if (text)
+		*text++ = '\0';
+	return add_file(b, arg, text ? text : arg);
+}
+
+static int option(struct run *r, int c, char *arg)
 {
 	switch (c) {
 	case OPT_KERNEL:
 		r->boot.kernel = arg;
 		return 0;
 	case OPT_INITRD:
-		r->boot.initrd = arg;
-		return 0;
+		return add_file(&r->boot, arg, arg);
+	case OPT_MODULE:
+		return option_module(&r->boot, arg);
 	case OPT_CMDLINE:
 		r->boot.cmdline = arg;
 		return 0;
@@ -90,8 +112,7 @@ static int boot(const struct run *r, uint64_t start_ns)
 
 int cmd_run(int argc, char **argv, uint64_t start_ns)
 {
-	struct run r = { .vm.delivery = APF_DELIVERY_USER, .boot.cmdline = "console=ttyS0",
-			 .mem = 256u << 20, .cpus = 1 };
+	struct run r = { .vm.delivery = APF_DELIVERY_USER, .mem = 256u << 20, .cpus = 1 };
 	int c, code = 0;
 
 	while (!code && (c = next_option(argc, argv, longs, "run")) != -1) {

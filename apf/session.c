@@ -113,7 +113,7 @@ int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 	end = vmm_loop(vm, &loop);
 	end_ns = vmm_now_ns();
 	kvm_counter_close(counter, &counts);
-	code = exit_code(end);
+	code = exit_code(end, vmm_debug_exit(vm));
 	tell_end(s, vm, code);
 	if (s->options->json) {
 		struct json_object *o = report_run(vm, s, end_ns, w.unknown ? -1 : w.most,

@@ -10,6 +10,7 @@
 #include <apf/error.h>
 
 #include "boot_linux.h"
+#include "boot_multiboot.h"
 #include "internal.h"
 
 #define KERNEL_MAX	(1ull << 30)
@@ -70,36 +71,53 @@ int vmm_read_file(const char *path, size_t max, void **bytes, size_t *len)
 	return err;
 }
 
-static int load(struct vmm *vm, struct vmm_boot_args *args, int initrd_fd, const char *initrd)
+/* Where a kernel's console is if nobody says: what Linux calls our serial port. */
+static const char linux_cmdline[] = "console=ttyS0";
+
+static int load(struct vmm *vm, struct vmm_boot_args *args, const char *cmdline,
+		struct vmm_boot_entry *entry)
+{
+	if (vmm_multiboot_recognize(args->kernel, args->kernel_len)) {
+		args->cmdline = cmdline ? cmdline : "";
+		return vmm_multiboot_load(&vm->ram, args, entry);
+	}
+	args->cmdline = cmdline ? cmdline : linux_cmdline;
+	return vmm_linux_load(&vm->ram, args, entry);
+}
+
+static int load_files(struct vmm *vm, const struct vmm_boot *boot, struct vmm_boot_args *args,
+		      const int *fds)
 {
 	struct vmm_boot_entry entry;
-	int err = vmm_boot_load(&vm->ram, args, &entry);
+	void *kernel;
+	int err = vmm_read_file(boot->kernel, KERNEL_MAX, &kernel, &args->kernel_len);
 
-	if (!err && entry.initrd)
-		err = read_all(initrd_fd, entry.initrd, args->initrd_len, initrd);
-	if (!err)
-		err = vmm_vcpu_boot(&vm->vcpus[0], entry.rip, entry.boot_params);
-	return err;
+	if (err)
+		return err;
+	args->kernel = kernel;
+	err = load(vm, args, boot->cmdline, &entry);
+	free(kernel);
+	for (unsigned int i = 0; !err && i < args->nr_files; i++)
+		err = read_all(fds[i], args->files[i].where, args->files[i].len, boot->files[i].path);
+	return err ? err : vmm_vcpu_boot(&vm->vcpus[0], &entry);
 }
 
 int vmm_boot(struct vmm *vm, const struct vmm_boot *boot)
 {
-	struct vmm_boot_args args = { .cmdline = boot->cmdline, .cpus = vm->cfg.cpus };
-	int initrd_fd = -1, err;
-	void *kernel;
+	struct vmm_boot_file files[VMM_BOOT_FILES_MAX] = { 0 };
+	struct vmm_boot_args args = { .cpus = vm->cfg.cpus, .files = files };
+	int fds[VMM_BOOT_FILES_MAX], err = 0;
 
-	if (boot->initrd) {
-		err = open_file(boot->initrd, UINT32_MAX, &initrd_fd, &args.initrd_len);
-		if (err)
-			return err;
+	while (!err && args.nr_files < boot->nr_files) {
+		const unsigned int i = args.nr_files;
+
+		files[i].text = boot->files[i].text;
+		err = open_file(boot->files[i].path, UINT32_MAX, &fds[i], &files[i].len);
+		args.nr_files += !err;
 	}
-	err = vmm_read_file(boot->kernel, KERNEL_MAX, &kernel, &args.kernel_len);
-	if (!err) {
-		args.kernel = kernel;
-		err = load(vm, &args, initrd_fd, boot->initrd);
-		free(kernel);
-	}
-	if (initrd_fd >= 0)
-		close(initrd_fd);
+	if (!err)
+		err = load_files(vm, boot, &args, fds);
+	while (args.nr_files)
+		close(fds[--args.nr_files]);
 	return err;
 }

@@ -26,45 +26,22 @@
 #define E820_RESERVED		2u
 #define INITRD_MAX_OLD		0x37ffffffu
 
-static int bad(const char *what, uint64_t value)
-{
-	return apf_error_set(-EINVAL, "kernel image: %s (0x%llx)", what, (unsigned long long)value);
-}
-
-static int add_segment(struct vmm_image *image, const struct vmm_segment *s, size_t len)
-{
-	if (image->nr_segments == VMM_SEGMENTS_MAX)
-		return bad("too many segments", image->nr_segments);
-	if (s->file_offset > len || s->file_len > len - s->file_offset)
-		return bad("a segment ends behind the file's end, offset", s->file_offset);
-	if (s->mem_len < s->file_len)
-		return bad("a segment is longer in the file than in memory", s->file_len);
-	if (s->gpa < GPA_KERNEL_MIN)
-		return bad("a segment is below 1 MiB, where the VMM's own data is", s->gpa);
-	if (s->mem_len > UINT64_MAX - s->gpa)
-		return bad("a segment wraps around the address space", s->gpa);
-	if (s->gpa + s->mem_len > image->end)
-		image->end = s->gpa + s->mem_len;
-	image->segments[image->nr_segments++] = *s;
-	return 0;
-}
-
 static int check_setup_header(const struct setup_header *h)
 {
 	if (h->boot_flag != BOOT_FLAG)
-		return bad("wrong boot flag", h->boot_flag);
+		return vmm_image_bad("wrong boot flag", h->boot_flag);
 	if (h->version < VERSION_MIN)
-		return bad("boot protocol is older than 2.12", h->version);
+		return vmm_image_bad("boot protocol is older than 2.12", h->version);
 	if (!(h->loadflags & LOADED_HIGH))
-		return bad("not a bzImage: loads low, loadflags", h->loadflags);
+		return vmm_image_bad("not a bzImage: loads low, loadflags", h->loadflags);
 	if (!(h->xloadflags & XLF_KERNEL_64))
-		return bad("no 64-bit entry: a 32-bit kernel? xloadflags", h->xloadflags);
+		return vmm_image_bad("no 64-bit entry: a 32-bit kernel? xloadflags", h->xloadflags);
 	if (h->pref_address % PAGE)
-		return bad("preferred address is not page-aligned", h->pref_address);
+		return vmm_image_bad("preferred address is not page-aligned", h->pref_address);
 	return 0;
 }
 
-static int parse_bzimage(const uint8_t *file, size_t len, struct vmm_image *out)
+static int parse_bzimage(const uint8_t *file, size_t len, struct vmm_linux_image *out)
 {
 	struct vmm_segment s = { 0 };
 	struct setup_header *h = &out->header;
@@ -72,7 +49,7 @@ static int parse_bzimage(const uint8_t *file, size_t len, struct vmm_image *out)
 	int err;
 
 	if (len < SETUP_HEADER_AT + sizeof(*h))
-		return bad("too short for a set-up header", len);
+		return vmm_image_bad("too short for a set-up header", len);
 	/* How much of the header is there is its jump instruction's distance. */
 	header_end = 0x202u + file[0x201];
 	if (header_end > SETUP_HEADER_AT + sizeof(*h))
@@ -83,135 +60,64 @@ static int parse_bzimage(const uint8_t *file, size_t len, struct vmm_image *out)
 		return err;
 	s.file_offset = ((h->setup_sects ? h->setup_sects : 4u) + 1) * SECTOR;
 	if (s.file_offset + ENTRY_64 >= len)
-		return bad("ends before its protected-mode code, offset", s.file_offset);
+		return vmm_image_bad("ends before its protected-mode code, offset", s.file_offset);
 	s.gpa = h->pref_address;
 	s.file_len = len - s.file_offset;
 	s.mem_len = h->init_size > s.file_len ? h->init_size : s.file_len;
 	out->has_header = true;
-	out->entry = s.gpa + ENTRY_64;
-	return add_segment(out, &s, len);
+	out->image.entry = s.gpa + ENTRY_64;
+	return vmm_image_add(&out->image, &s, len);
 }
 
-static int check_elf_header(const Elf64_Ehdr *e, size_t len)
-{
-	if (e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_ident[EI_DATA] != ELFDATA2LSB)
-		return bad("ELF, but not 64-bit little-endian, class", e->e_ident[EI_CLASS]);
-	if (e->e_machine != EM_X86_64)
-		return bad("ELF of another processor, machine", e->e_machine);
-	if (e->e_type != ET_EXEC && e->e_type != ET_DYN)
-		return bad("ELF, but no executable, type", e->e_type);
-	if (e->e_phentsize != sizeof(Elf64_Phdr))
-		return bad("ELF program headers of odd size", e->e_phentsize);
-	if (e->e_phoff > len || e->e_phnum > (len - e->e_phoff) / sizeof(Elf64_Phdr))
-		return bad("ELF program headers end behind the file's end, offset", e->e_phoff);
-	return 0;
-}
-
-/* Executables name their entry by physical address (Linux) or by virtual address (others). */
-static int find_entry(struct vmm_image *image, uint64_t entry, const uint64_t *virtual_minus_physical)
-{
-	for (unsigned int i = 0; i < image->nr_segments; i++) {
-		const struct vmm_segment *s = &image->segments[i];
-		uint64_t physical = entry - virtual_minus_physical[i];
-
-		if (entry - s->gpa < s->mem_len)
-			image->entry = entry;
-		else if (physical - s->gpa < s->mem_len)
-			image->entry = physical;
-		else
-			continue;
-		return 0;
-	}
-	return bad("ELF entry is in no loaded segment", entry);
-}
-
-static int parse_elf(const uint8_t *file, size_t len, struct vmm_image *out)
-{
-	uint64_t shift[VMM_SEGMENTS_MAX];
-	Elf64_Ehdr e;
-	int err;
-
-	if (len < sizeof(e))
-		return bad("too short for an ELF header", len);
-	memcpy(&e, file, sizeof(e));
-	err = check_elf_header(&e, len);
-	for (unsigned int i = 0; i < e.e_phnum && !err; i++) {
-		struct vmm_segment s;
-		Elf64_Phdr p;
-
-		memcpy(&p, file + e.e_phoff + i * sizeof(p), sizeof(p));
-		if (p.p_type != PT_LOAD || !p.p_memsz)
-			continue;
-		s = (struct vmm_segment){ p.p_paddr, p.p_offset, p.p_filesz, p.p_memsz };
-		if (out->nr_segments < VMM_SEGMENTS_MAX)
-			shift[out->nr_segments] = p.p_vaddr - p.p_paddr;
-		err = add_segment(out, &s, len);
-	}
-	return err ? err : find_entry(out, e.e_entry, shift);
-}
-
-int vmm_image_parse(const void *file, size_t len, struct vmm_image *out)
+int vmm_linux_parse(const void *file, size_t len, struct vmm_linux_image *out)
 {
 	const uint8_t *bytes = file;
 	uint32_t magic;
 
 	memset(out, 0, sizeof(*out));
-	if (len >= SELFMAG && !memcmp(bytes, ELFMAG, SELFMAG))
-		return parse_elf(bytes, len, out);
+	if (len >= SELFMAG && !memcmp(bytes, ELFMAG, SELFMAG)) {
+		if (len > EI_CLASS && bytes[EI_CLASS] == ELFCLASS32)
+			return apf_error_set(-EINVAL, "kernel image: a 32-bit ELF file without a multiboot "
+					     "header in its first 8 KiB");
+		return vmm_image_parse_elf(bytes, len, &out->image);
+	}
 	if (len < 0x206)
-		return bad("too short for any kernel", len);
+		return vmm_image_bad("too short for any kernel", len);
 	memcpy(&magic, bytes + 0x202, sizeof(magic));
 	if (magic == HEADER_MAGIC)
 		return parse_bzimage(bytes, len, out);
-	return apf_error_set(-EINVAL, "kernel image: neither a bzImage nor an ELF file");
-}
-
-static int load_segments(const struct vmm_ram *ram, const struct vmm_image *image,
-			 const uint8_t *file)
-{
-	for (unsigned int i = 0; i < image->nr_segments; i++) {
-		const struct vmm_segment *s = &image->segments[i];
-		void *to = vmm_ram_at(ram, s->gpa, s->mem_len);
-
-		if (!to)
-			return apf_error_set(-ENOSPC, "kernel needs %llu KiB at 0x%llx; the guest's memory "
-					     "is too small", (unsigned long long)s->mem_len >> 10,
-					     (unsigned long long)s->gpa);
-		memcpy(to, file + s->file_offset, s->file_len);
-	}
-	return 0;
+	return apf_error_set(-EINVAL, "kernel image: neither a bzImage nor an ELF file, and without a "
+			     "multiboot header in its first 8 KiB");
 }
 
 /* As high as the kernel can reach it, page-aligned, above the kernel. */
-static int place_initrd(const struct vmm_ram *ram, const struct vmm_image *image, size_t len,
-			struct boot_params *bp, void **where)
+static int place_initrd(const struct vmm_ram *ram, const struct vmm_linux_image *kernel,
+			struct vmm_boot_file *file, struct boot_params *bp)
 {
+	const size_t len = file->len;
 	uint64_t top = ram->slots[0].size, max = INITRD_MAX_OLD, at;
 
-	*where = NULL;
-	if (!len)
-		return 0;
-	if (image->has_header && image->header.initrd_addr_max)
-		max = image->header.initrd_addr_max;
+	if (kernel->has_header && kernel->header.initrd_addr_max)
+		max = kernel->header.initrd_addr_max;
 	top = top < max + 1 ? top : max + 1;
 	at = top > len ? (top - len) & ~(PAGE - 1) : 0;
-	if (at < image->end || len > UINT32_MAX)
+	if (at < kernel->image.end || len > UINT32_MAX)
 		return apf_error_set(-ENOSPC, "initrd of %zu bytes does not fit between the kernel's end at "
-				     "0x%llx and 0x%llx", len, (unsigned long long)image->end,
+				     "0x%llx and 0x%llx", len, (unsigned long long)kernel->image.end,
 				     (unsigned long long)top);
 	bp->hdr.ramdisk_image = (uint32_t)at;
 	bp->hdr.ramdisk_size = (uint32_t)len;
-	*where = vmm_ram_at(ram, at, len);
+	file->where = vmm_ram_at(ram, at, len);
 	return 0;
 }
 
-static int put_cmdline(const struct vmm_ram *ram, const struct vmm_image *image, const char *text,
-		       struct boot_params *bp)
+static int put_cmdline(const struct vmm_ram *ram, const struct vmm_linux_image *kernel,
+		       const char *text, struct boot_params *bp)
 {
 	uint64_t max = CMDLINE_MAX - 1, len = strlen(text);
 
-	if (image->has_header && image->header.cmdline_size && image->header.cmdline_size < max)
-		max = image->header.cmdline_size;
+	if (kernel->has_header && kernel->header.cmdline_size && kernel->header.cmdline_size < max)
+		max = kernel->header.cmdline_size;
 	if (len > max)
 		return apf_error_set(-EINVAL, "command line has %llu bytes; this kernel takes %llu",
 				     (unsigned long long)len, (unsigned long long)max);
@@ -268,46 +174,49 @@ static void put_reset_code(const struct vmm_ram *ram)
 }
 
 /* What the header of an ELF kernel would say; of a bzImage only what the loader owns. */
-static void fill_header(const struct vmm_image *image, struct setup_header *h)
+static void fill_header(const struct vmm_linux_image *kernel, struct setup_header *h)
 {
-	*h = image->header;
+	*h = kernel->header;
 	h->type_of_loader = LOADER_UNKNOWN;
 	h->setup_data = 0;
 	h->boot_flag = BOOT_FLAG;
 	h->header = HEADER_MAGIC;
-	if (!image->has_header) {
+	if (!kernel->has_header) {
 		h->version = VERSION_MIN;
 		h->loadflags = LOADED_HIGH;
 		h->kernel_alignment = 1u << 21;
 	}
 }
 
-int vmm_boot_load(const struct vmm_ram *ram, const struct vmm_boot_args *args,
-		  struct vmm_boot_entry *out)
+int vmm_linux_load(const struct vmm_ram *ram, const struct vmm_boot_args *args,
+		   struct vmm_boot_entry *out)
 {
 	struct boot_params *bp = vmm_ram_at(ram, GPA_BOOT_PARAMS, sizeof(*bp));
-	struct vmm_image image;
-	int err = vmm_image_parse(args->kernel, args->kernel_len, &image);
+	struct vmm_linux_image kernel;
+	int err = vmm_linux_parse(args->kernel, args->kernel_len, &kernel);
 
 	if (err)
 		return err;
+	if (args->nr_files > 1)
+		return apf_error_set(-EINVAL, "only multiboot kernels take modules");
 	if (!vmm_ram_at(ram, 0, 2 * GPA_KERNEL_MIN))
 		return apf_error_set(-ENOSPC, "a guest needs at least 2 MiB of memory");
-	err = load_segments(ram, &image, args->kernel);
+	err = vmm_image_load(ram, &kernel.image, args->kernel);
 	if (err)
 		return err;
 	memset(bp, 0, sizeof(*bp));
-	fill_header(&image, &bp->hdr);
-	err = place_initrd(ram, &image, args->initrd_len, bp, &out->initrd);
+	fill_header(&kernel, &bp->hdr);
+	if (args->nr_files)
+		err = place_initrd(ram, &kernel, args->files, bp);
 	if (!err)
-		err = put_cmdline(ram, &image, args->cmdline, bp);
+		err = put_cmdline(ram, &kernel, args->cmdline, bp);
 	if (err)
 		return err;
 	fill_e820(ram, bp);
 	put_tables(ram);
 	put_reset_code(ram);
 	bp->acpi_rsdp_addr = vmm_acpi_write(ram, args->cpus);
-	out->rip = image.entry;
-	out->boot_params = GPA_BOOT_PARAMS;
+	*out = (struct vmm_boot_entry){ .long_mode = true, .rip = kernel.image.entry,
+					.info = GPA_BOOT_PARAMS };
 	return 0;
 }

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Kernel images, as files that may be hostile: parsing is a pure function over their
- * bytes, and what it returns has been checked against overflow and against the
- * file's end, but not yet against the guest's memory.
- */
+/* Booting Linux, and 64-bit ELF kernels that are content with the same. */
 #ifndef VMM_BOOT_LINUX_H
 #define VMM_BOOT_LINUX_H
 
@@ -13,21 +9,10 @@
 
 #include <asm/bootparam.h>
 
-#include "ram.h"
+#include "boot.h"
 
-struct vmm_segment {
-	uint64_t gpa;
-	uint64_t file_offset, file_len;
-	uint64_t mem_len;	/* at least file_len; the rest is zero */
-};
-
-#define VMM_SEGMENTS_MAX	32u
-
-struct vmm_image {
-	struct vmm_segment segments[VMM_SEGMENTS_MAX];
-	unsigned int nr_segments;
-	uint64_t entry;			/* guest-physical, 64-bit */
-	uint64_t end;			/* first byte behind all segments */
+struct vmm_linux_image {
+	struct vmm_image image;
 	bool has_header;		/* a bzImage: header is its set-up header */
 	struct setup_header header;
 };
@@ -36,27 +21,13 @@ struct vmm_image {
  * A bzImage with 64-bit entry, or a 64-bit ELF. 0; -EINVAL + apf_error: neither, or
  * malformed (the text names the field). Pure.
  */
-int vmm_image_parse(const void *file, size_t len, struct vmm_image *out);
-
-struct vmm_boot_args {
-	const void *kernel;
-	size_t kernel_len;
-	size_t initrd_len;	/* 0: none */
-	const char *cmdline;
-	unsigned int cpus;
-};
-
-struct vmm_boot_entry {
-	uint64_t rip;
-	uint64_t boot_params;	/* guest-physical; goes into RSI */
-	void *initrd;		/* where initrd_len bytes are to be put, or NULL */
-};
+int vmm_linux_parse(const void *file, size_t len, struct vmm_linux_image *out);
 
 /*
  * Put kernel, command line, boot_params, e820 map, ACPI tables, GDT and identity page
  * tables into RAM. 0, or -EINVAL/-ENOSPC + apf_error.
  */
-int vmm_boot_load(const struct vmm_ram *ram, const struct vmm_boot_args *args,
-		  struct vmm_boot_entry *out);
+int vmm_linux_load(const struct vmm_ram *ram, const struct vmm_boot_args *args,
+		   struct vmm_boot_entry *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the VMM share. Files that end in _x86.c, boot_linux.c, acpi.c and
- * cpuid.c are the x86 machine; the others know no processor.
+ * What the parts of the VMM share. Files that end in _x86.c, boot_linux.c,
+ * boot_multiboot.c, acpi.c and cpuid.c are the x86 machine; the others know no processor.
  */
 #ifndef VMM_INTERNAL_H
 #define VMM_INTERNAL_H
@@ -38,6 +38,7 @@ struct vmm {
 	struct vmm_serial serial;
 	struct vmm_console console;
 	_Atomic uint64_t first_output_ns;
+	_Atomic int64_t debug_exit;	/* what was written to that port, or -1 */
 
 	pthread_mutex_t lock;	/* of everything below */
 	pthread_cond_t cond;	/* one of it has changed */
@@ -71,7 +72,8 @@ int vmm_cpuid_load(struct vmm_vcpu *v, const struct vmm_bytes *bytes);
 int vmm_cpuid_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w);
 
 /* state_x86.c: registers of one vCPU. */
-int vmm_vcpu_boot(struct vmm_vcpu *v, uint64_t rip, uint64_t rsi);
+struct vmm_boot_entry;
+int vmm_vcpu_boot(struct vmm_vcpu *v, const struct vmm_boot_entry *entry);
 int vmm_vcpu_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w);
 /* Everything but the APF state, which is the last step of all vCPUs (vmm_vcpu_load_apf). */
 int vmm_vcpu_load(struct vmm_vcpu *v, const struct vmm_snapshot *s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The x86 machine around the processors: interrupt controllers and timer (KVM's),
- * a serial port, and the registers that power off and reset.
+ * a serial port, and the registers that power off, reset, and end a test.
  */
 #include <errno.h>
 #include <string.h>
@@ -62,6 +62,17 @@ static uint8_t port_in(struct vmm *vm, uint32_t port)
 	return 0xff;
 }
 
+/* The value counts as a whole, whatever its width; the first one, if several vCPUs write. */
+static void debug_exit(struct vmm *vm, const uint8_t *data, size_t len)
+{
+	int64_t none = -1;
+	uint32_t value = 0;
+
+	memcpy(&value, data, len);
+	if (atomic_compare_exchange_strong(&vm->debug_exit, &none, value))
+		vmm_finish(vm, VMM_END_DEBUG_EXIT, "the guest wrote %u to the debug-exit port", value);
+}
+
 void vmm_machine_io(struct vmm_vcpu *v)
 {
 	const struct kvm_run *run = v->run;
@@ -71,6 +82,10 @@ void vmm_machine_io(struct vmm_vcpu *v)
 
 	if (out && !atomic_load_explicit(&v->vm->first_output_ns, memory_order_relaxed))
 		atomic_compare_exchange_strong(&v->vm->first_output_ns, &never, vmm_now_ns());
+	if (out && run->io.port - PORT_DEBUG_EXIT < PORTS_DEBUG_EXIT) {
+		debug_exit(v->vm, data, run->io.size);
+		return;
+	}
 	for (uint32_t i = 0; i < run->io.count; i++) {
 		/* A wide access reaches the ports from this one on. */
 		for (uint32_t b = 0; b < run->io.size; b++, data++) {

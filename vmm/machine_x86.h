@@ -8,6 +8,8 @@
 #define PORT_SLEEP_STATUS	0x601u
 #define PORT_RESET		0x602u
 #define PORT_KEYBOARD		0x64u	/* write 0xfe: the oldest way to reset a PC */
+#define PORT_DEBUG_EXIT		0xf4u	/* where QEMU's isa-debug-exit usually is: any write ends the VM */
+#define PORTS_DEBUG_EXIT	4u
 
 #define SLEEP_TYPE_S5		5u	/* what \_S5 in the DSDT says */
 #define SLEEP_ENABLE		0x20u
@@ -20,6 +22,7 @@
 #define GPA_BOOT_PARAMS		0x7000ull
 #define GPA_STACK_TOP		0x8ff0ull
 #define GPA_PAGE_TABLES		0x9000ull	/* 6 pages: identity map of 4 GiB */
+#define GPA_MULTIBOOT		0x10000ull	/* information, command line, texts; up to GPA_EBDA */
 #define GPA_CMDLINE		0x20000ull
 #define CMDLINE_MAX		0x10000ull
 #define GPA_EBDA		0x9fc00ull	/* end of conventional memory */
@@ -34,5 +37,7 @@
 
 #define SELECTOR_CODE		0x10u		/* the boot protocol's __BOOT_CS and __BOOT_DS */
 #define SELECTOR_DATA		0x18u
+#define SELECTOR_CODE_32	0x08u		/* multiboot's */
+#define SELECTOR_DATA_32	0x10u
 
 #endif

@@ -14,6 +14,7 @@
 
 #include <apf/error.h>
 
+#include "boot.h"
 #include "internal.h"
 #include "machine_x86.h"
 
@@ -23,6 +24,8 @@
 #define MSRS_MAX		4000u
 
 #define CR0_PE_MP_ET_NE_WP_AM_PG 0x80050033u
+#define CR0_PE_ET		0x11u
+#define MULTIBOOT_LOADED	0x2badb002u	/* in EAX: a multiboot loader was here */
 #define CR4_PAE			0x20u
 #define EFER_LME_LMA		0x500u
 #define TSS_AVAILABLE		9
@@ -33,26 +36,54 @@ union msrs {
 	uint8_t bytes[sizeof(struct kvm_msrs) + MSRS_AT_ONCE * sizeof(struct kvm_msr_entry)];
 };
 
-int vmm_vcpu_boot(struct vmm_vcpu *v, uint64_t rip, uint64_t rsi)
+/* As the Linux boot protocol's 64-bit entry wants it. */
+static void enter_long_mode(struct kvm_sregs *sregs)
 {
-	const struct kvm_regs regs = { .rip = rip, .rsi = rsi, .rsp = GPA_STACK_TOP, .rflags = 2 };
+	const struct kvm_segment data = { .limit = 0xffffffff, .selector = SELECTOR_DATA, .present = 1,
+					  .type = 3, .s = 1, .db = 1, .g = 1 };
+
+	sregs->cr0 = CR0_PE_MP_ET_NE_WP_AM_PG;
+	sregs->cr3 = GPA_PAGE_TABLES;
+	sregs->cr4 = CR4_PAE;
+	sregs->efer = EFER_LME_LMA;
+	sregs->gdt.limit = 4 * 8 - 1;
+	sregs->cs = (struct kvm_segment){ .limit = 0xffffffff, .selector = SELECTOR_CODE, .present = 1,
+					  .type = 11, .s = 1, .l = 1, .g = 1 };
+	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
+}
+
+/* As multiboot wants it: flat segments, no paging. */
+static void enter_protected_mode(struct kvm_sregs *sregs)
+{
+	const struct kvm_segment data = { .limit = 0xffffffff, .selector = SELECTOR_DATA_32,
+					  .present = 1, .type = 3, .s = 1, .db = 1, .g = 1 };
+
+	sregs->cr0 = CR0_PE_ET;
+	sregs->cr4 = 0;
+	sregs->efer = 0;
+	sregs->gdt.limit = 3 * 8 - 1;
+	sregs->cs = (struct kvm_segment){ .limit = 0xffffffff, .selector = SELECTOR_CODE_32,
+					  .present = 1, .type = 11, .s = 1, .db = 1, .g = 1 };
+	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
+}
+
+int vmm_vcpu_boot(struct vmm_vcpu *v, const struct vmm_boot_entry *entry)
+{
+	struct kvm_regs regs = { .rip = entry->rip, .rsp = GPA_STACK_TOP, .rflags = 2 };
 	struct kvm_sregs sregs;
-	struct kvm_segment data = { .limit = 0xffffffff, .selector = SELECTOR_DATA, .present = 1,
-				    .type = 3, .s = 1, .db = 1, .g = 1 };
-	struct kvm_segment code = { .limit = 0xffffffff, .selector = SELECTOR_CODE, .present = 1,
-				    .type = 11, .s = 1, .l = 1, .g = 1 };
 
 	if (ioctl(v->fd, KVM_GET_SREGS, &sregs) < 0)
 		return apf_error_set(-errno, "vmm: KVM_GET_SREGS: %s", strerror(errno));
-	sregs.cr0 = CR0_PE_MP_ET_NE_WP_AM_PG;
-	sregs.cr3 = GPA_PAGE_TABLES;
-	sregs.cr4 = CR4_PAE;
-	sregs.efer = EFER_LME_LMA;
+	if (entry->long_mode) {
+		enter_long_mode(&sregs);
+		regs.rsi = entry->info;
+	} else {
+		enter_protected_mode(&sregs);
+		regs.rax = MULTIBOOT_LOADED;
+		regs.rbx = entry->info;
+	}
 	sregs.gdt.base = GPA_GDT;
-	sregs.gdt.limit = 4 * 8 - 1;
 	sregs.idt.limit = 0;
-	sregs.cs = code;
-	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
 	sregs.tr.present = 1;
 	sregs.tr.type = TSS_BUSY;
 	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) < 0 || ioctl(v->fd, KVM_SET_REGS, &regs) < 0)

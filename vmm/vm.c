@@ -24,7 +24,7 @@
 
 static const char *const end_names[] = {
 	[VMM_RUNNING] = "running", [VMM_END_UNTIL] = "until", [VMM_END_POWEROFF] = "poweroff",
-	[VMM_END_RESET] = "reset", [VMM_END_CRASH] = "crash", [VMM_END_TIMEOUT] = "timeout",
+	[VMM_END_DEBUG_EXIT] = "debug-exit", [VMM_END_RESET] = "reset", [VMM_END_CRASH] = "crash", [VMM_END_TIMEOUT] = "timeout",
 	[VMM_END_STOP] = "stop", [VMM_END_SIGNAL] = "stop",
 	[VMM_END_PAGE_LOST] = "page-lost", [VMM_END_ERROR] = "error",
 };
@@ -211,6 +211,7 @@ int vmm_create(const struct vmm_config *cfg, struct vmm **out)
 	}
 	vm->cfg = *cfg;
 	vm->kvm_fd = vm->vm_fd = -1;
+	vm->debug_exit = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->cond, NULL);
 	vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -402,6 +403,11 @@ uint64_t vmm_first_output_ns(const struct vmm *vm)
 	return atomic_load(&vm->first_output_ns);
 }
 
+int64_t vmm_debug_exit(const struct vmm *vm)
+{
+	return atomic_load(&vm->debug_exit);
+}
+
 uint32_t vmm_outstanding(struct vmm *vm)
 {
 	struct apf_kvm_stats ks;
@@ -409,7 +415,7 @@ uint32_t vmm_outstanding(struct vmm *vm)
 
 	if (vm->cfg.delivery == APF_DELIVERY_USER) {
 		apf_kvm_stats(vm->apf, &ks);
-		return ks.engine.outstanding + ks.engine.queued;
+		return ks.engine.outstanding;
 	}
 	apf_mem_stats(vm->mem, &ms);
 	return ms.in_flight;

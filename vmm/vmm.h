@@ -29,6 +29,7 @@ enum vmm_end {
 	VMM_RUNNING,
 	VMM_END_UNTIL,		/* the awaited serial line came */
 	VMM_END_POWEROFF,
+	VMM_END_DEBUG_EXIT,	/* the guest wrote to the debug-exit port */
 	VMM_END_RESET,
 	VMM_END_CRASH,		/* triple fault, or the processor state is beyond KVM */
 	VMM_END_TIMEOUT,
@@ -63,10 +64,16 @@ struct vmm_config {
 int vmm_create(const struct vmm_config *cfg, struct vmm **out);
 void vmm_destroy(struct vmm *vm);	/* stops it first if need be; NULL is fine */
 
+#define VMM_BOOT_FILES_MAX	32u
+
 struct vmm_boot {
-	const char *kernel;		/* path: bzImage or 64-bit ELF */
-	const char *initrd;		/* path, or NULL */
-	const char *cmdline;
+	const char *kernel;		/* path: bzImage, 64-bit ELF, or anything with a multiboot header */
+	const char *cmdline;		/* NULL: what suits the kind of kernel */
+	struct {
+		const char *path;
+		const char *text;	/* the string that goes with a module */
+	} files[VMM_BOOT_FILES_MAX];	/* multiboot: modules; Linux: at most one, the initrd */
+	unsigned int nr_files;
 };
 /* Load a kernel and set vCPU 0 to its entry; the others wait for it. 0 or negative errno. */
 int vmm_boot(struct vmm *vm, const struct vmm_boot *boot);
@@ -117,6 +124,8 @@ const struct vmm_config *vmm_get_config(const struct vmm *vm);
 pid_t vmm_vcpu_tid(const struct vmm *vm, unsigned int id);	/* after vmm_start */
 /* CLOCK_MONOTONIC of the guest's first port write, 0 before it. */
 uint64_t vmm_first_output_ns(const struct vmm *vm);
+/* What the guest wrote to the debug-exit port, or -1. */
+int64_t vmm_debug_exit(const struct vmm *vm);
 /* Faults outstanding as far as this delivery mode can know. */
 uint32_t vmm_outstanding(struct vmm *vm);
 

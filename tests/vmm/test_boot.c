@@ -18,7 +18,7 @@
 #define MIB		(1ull << 20)
 
 static uint8_t file[FILE_LEN];
-static struct vmm_image image;
+static struct vmm_linux_image parsed;
 
 static void put(size_t at, uint64_t value, size_t len)
 {
@@ -50,7 +50,8 @@ static void make_elf(void)
 	Elf64_Phdr p[2] = {
 		{ .p_type = PT_LOAD, .p_offset = 4096, .p_filesz = 100, .p_memsz = 8192,
 		  .p_paddr = 2 * MIB, .p_vaddr = 2 * MIB },
-		{ .p_type = PT_NOTE, .p_offset = UINT64_MAX, .p_filesz = 1 },
+		{ .p_type = PT_NOTE, .p_offset = 4096, .p_filesz = 1, .p_memsz = 1,
+		  .p_paddr = 2 * MIB + 8191 },
 	};
 
 	memset(file, 0, sizeof(file));
@@ -65,12 +66,12 @@ static void make_elf(void)
 static void test_bzimage_loads_at_its_preferred_address(void **state)
 {
 	make_bzimage();
-	assert_int_equal(vmm_image_parse(file, FILE_LEN, &image), 0);
-	assert_int_equal(image.nr_segments, 1);
-	assert_int_equal(image.segments[0].gpa, 16 * MIB);
-	assert_int_equal(image.segments[0].file_offset, 4 * 512);
-	assert_int_equal(image.segments[0].mem_len, 4 * MIB);
-	assert_int_equal(image.entry, 16 * MIB + 0x200);
+	assert_int_equal(vmm_linux_parse(file, FILE_LEN, &parsed), 0);
+	assert_int_equal(parsed.image.nr_segments, 1);
+	assert_int_equal(parsed.image.segments[0].gpa, 16 * MIB);
+	assert_int_equal(parsed.image.segments[0].file_offset, 4 * 512);
+	assert_int_equal(parsed.image.segments[0].mem_len, 4 * MIB);
+	assert_int_equal(parsed.image.entry, 16 * MIB + 0x200);
 }
 
 static void test_bzimage_fields_that_make_no_sense_are_refused(void **state)
@@ -95,7 +96,7 @@ static void test_bzimage_fields_that_make_no_sense_are_refused(void **state)
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		make_bzimage();
 		put(cases[i].at, cases[i].value, cases[i].len);
-		assert_int_equal(vmm_image_parse(file, FILE_LEN / 2, &image), -EINVAL);
+		assert_int_equal(vmm_linux_parse(file, FILE_LEN / 2, &parsed), -EINVAL);
 		assert_non_null(strstr(apf_error(), cases[i].text));
 	}
 }
@@ -103,10 +104,10 @@ static void test_bzimage_fields_that_make_no_sense_are_refused(void **state)
 static void test_elf_segments_and_entry(void **state)
 {
 	make_elf();
-	assert_int_equal(vmm_image_parse(file, FILE_LEN, &image), 0);
-	assert_int_equal(image.nr_segments, 1);
-	assert_int_equal(image.entry, 2 * MIB + 0x10);
-	assert_int_equal(image.end, 2 * MIB + 8192);
+	assert_int_equal(vmm_linux_parse(file, FILE_LEN, &parsed), 0);
+	assert_int_equal(parsed.image.nr_segments, 1);
+	assert_int_equal(parsed.image.entry, 2 * MIB + 0x10);
+	assert_int_equal(parsed.image.end, 2 * MIB + 8192);
 }
 
 static void test_elf_entry_may_be_a_virtual_address(void **state)
@@ -114,8 +115,8 @@ static void test_elf_entry_may_be_a_virtual_address(void **state)
 	make_elf();
 	put(64 + offsetof(Elf64_Phdr, p_vaddr), 0xffffffff80000000ull, 8);
 	put(offsetof(Elf64_Ehdr, e_entry), 0xffffffff80000010ull, 8);
-	assert_int_equal(vmm_image_parse(file, FILE_LEN, &image), 0);
-	assert_int_equal(image.entry, 2 * MIB + 0x10);
+	assert_int_equal(vmm_linux_parse(file, FILE_LEN, &parsed), 0);
+	assert_int_equal(parsed.image.entry, 2 * MIB + 0x10);
 }
 
 static void test_elf_fields_that_make_no_sense_are_refused(void **state)
@@ -126,8 +127,9 @@ static void test_elf_fields_that_make_no_sense_are_refused(void **state)
 		uint64_t value;
 		const char *text;
 	} cases[] = {
-		{ EI_CLASS, 1, ELFCLASS32, "64-bit" },
-		{ EI_DATA, 1, ELFDATA2MSB, "64-bit" },
+		{ EI_CLASS, 1, ELFCLASS32, "multiboot" },
+		{ EI_CLASS, 1, 7, "class" },
+		{ EI_DATA, 1, ELFDATA2MSB, "little-endian" },
 		{ offsetof(Elf64_Ehdr, e_machine), 2, EM_AARCH64, "processor" },
 		{ offsetof(Elf64_Ehdr, e_type), 2, ET_REL, "executable" },
 		{ offsetof(Elf64_Ehdr, e_phentsize), 2, 1, "odd size" },
@@ -142,12 +144,13 @@ static void test_elf_fields_that_make_no_sense_are_refused(void **state)
 		{ ph + offsetof(Elf64_Phdr, p_memsz), 8, 99, "longer" },
 		{ ph + offsetof(Elf64_Phdr, p_paddr), 8, MIB - 1, "below 1 MiB" },
 		{ ph + offsetof(Elf64_Phdr, p_paddr), 8, UINT64_MAX - 10, "wraps" },
+		{ ph + sizeof(Elf64_Phdr) + offsetof(Elf64_Phdr, p_type), 4, PT_LOAD, "overlap" },
 	};
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		make_elf();
 		put(cases[i].at, cases[i].value, cases[i].len);
-		assert_int_equal(vmm_image_parse(file, FILE_LEN, &image), -EINVAL);
+		assert_int_equal(vmm_linux_parse(file, FILE_LEN, &parsed), -EINVAL);
 		assert_non_null(strstr(apf_error(), cases[i].text));
 	}
 }
@@ -163,7 +166,7 @@ static void test_images_cut_anywhere_do_not_read_behind_their_end(void **state)
 			void *copy = malloc(len + 1);
 
 			memcpy(copy, file, len);
-			vmm_image_parse(copy, len, &image);
+			vmm_linux_parse(copy, len, &parsed);
 			free(copy);
 		}
 	}
@@ -202,12 +205,15 @@ static void test_ram_has_a_hole_between_3_and_4_gib(void **state)
 	drop_ram(&ram);
 }
 
-static int load(struct vmm_ram *ram, size_t initrd, const char *cmdline, struct vmm_boot_entry *e)
-{
-	const struct vmm_boot_args args = { .kernel = file, .kernel_len = FILE_LEN, .initrd_len = initrd,
-					    .cmdline = cmdline, .cpus = 2 };
+static struct vmm_boot_file initrd;
 
-	return vmm_boot_load(ram, &args, e);
+static int load(struct vmm_ram *ram, size_t len, const char *cmdline, struct vmm_boot_entry *e)
+{
+	const struct vmm_boot_args args = { .kernel = file, .kernel_len = FILE_LEN, .files = &initrd,
+					    .nr_files = len ? 1 : 0, .cmdline = cmdline, .cpus = 2 };
+
+	initrd = (struct vmm_boot_file){ .len = len };
+	return vmm_linux_load(ram, &args, e);
 }
 
 static void test_bzimage_boot_fills_boot_params(void **state)
@@ -218,13 +224,15 @@ static void test_bzimage_boot_fills_boot_params(void **state)
 
 	make_bzimage();
 	assert_int_equal(load(&ram, 12345, "console=ttyS0", &e), 0);
+	assert_true(e.long_mode);
 	assert_int_equal(e.rip, 16 * MIB + 0x200);
+	assert_int_equal(e.info, GPA_BOOT_PARAMS);
 	assert_int_equal(bp->hdr.type_of_loader, 0xff);
 	assert_string_equal((char *)vmm_ram_at(&ram, bp->hdr.cmd_line_ptr, 64), "console=ttyS0");
 	assert_int_equal(bp->hdr.ramdisk_size, 12345);
 	assert_int_equal(bp->hdr.ramdisk_image % 4096, 0);
 	assert_true(bp->hdr.ramdisk_image + 12345ull <= 0x80000000ull);
-	assert_ptr_equal(e.initrd, vmm_ram_at(&ram, bp->hdr.ramdisk_image, 12345));
+	assert_ptr_equal(initrd.where, vmm_ram_at(&ram, bp->hdr.ramdisk_image, 12345));
 	assert_int_equal(bp->acpi_rsdp_addr, GPA_ACPI);
 	assert_int_equal(bp->e820_entries, 4);
 	assert_int_equal(bp->e820_table[3].addr, VMM_RAM_HIGH_START);

@@ -141,15 +141,31 @@ static void test_what_is_not_there_ends_with_code_1(void **state)
 
 static void test_each_end_has_its_exit_code(void **state)
 {
-	assert_int_equal(exit_code(VMM_END_UNTIL), 0);
-	assert_int_equal(exit_code(VMM_END_POWEROFF), 0);
-	assert_int_equal(exit_code(VMM_END_STOP), 0);
-	assert_int_equal(exit_code(VMM_END_SIGNAL), 1);
-	assert_int_equal(exit_code(VMM_END_ERROR), 1);
-	assert_int_equal(exit_code(VMM_END_RESET), 3);
-	assert_int_equal(exit_code(VMM_END_CRASH), 4);
-	assert_int_equal(exit_code(VMM_END_TIMEOUT), 5);
-	assert_int_equal(exit_code(VMM_END_PAGE_LOST), 6);
+	assert_int_equal(exit_code(VMM_END_UNTIL, -1), 0);
+	assert_int_equal(exit_code(VMM_END_POWEROFF, -1), 0);
+	assert_int_equal(exit_code(VMM_END_STOP, -1), 0);
+	assert_int_equal(exit_code(VMM_END_SIGNAL, -1), 1);
+	assert_int_equal(exit_code(VMM_END_ERROR, -1), 1);
+	assert_int_equal(exit_code(VMM_END_RESET, -1), 3);
+	assert_int_equal(exit_code(VMM_END_CRASH, -1), 4);
+	assert_int_equal(exit_code(VMM_END_TIMEOUT, -1), 5);
+	assert_int_equal(exit_code(VMM_END_PAGE_LOST, -1), 6);
+}
+
+static void test_debug_exit_has_codes_of_its_own(void **state)
+{
+	static const struct {
+		uint32_t value;
+		int code;
+	} cases[] = {
+		{ 0, 8 }, { 1, 10 }, { 2, 12 }, { 3, 7 }, { 0x10, 33 }, { 127, 255 },
+		{ 128, 8 }, { 0xffffffff, 255 },	/* of QEMU's code the parent sees 8 bits */
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++)
+		assert_int_equal(exit_code(VMM_END_DEBUG_EXIT, cases[i].value), cases[i].code);
+	for (int64_t value = 0; value < 256; value++)
+		assert_true(exit_code(VMM_END_DEBUG_EXIT, value) > EXIT_PAGE_LOST);
 }
 
 int main(void)
@@ -162,6 +178,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_usage_ends_with_code_2),
 		cmocka_unit_test(test_what_is_not_there_ends_with_code_1),
 		cmocka_unit_test(test_each_end_has_its_exit_code),
+		cmocka_unit_test(test_debug_exit_has_codes_of_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, quiet, NULL);
