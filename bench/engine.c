@@ -54,7 +54,9 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	return 1;
 }
 
-static const struct apf_engine_ops ops = { op_read32, op_write32, op_is_ram, op_raise };
+static const struct apf_engine_ops ops = {
+	.read32 = op_read32, .write32 = op_write32, .is_ram = op_is_ram, .raise = op_raise,
+};
 
 static uint64_t now_ns(void)
 {

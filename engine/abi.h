@@ -23,11 +23,15 @@ enum apf_sent {
 	APF_SENT,
 	APF_HELD,		/* the guest has not consumed the last one; it will tell */
 	APF_BLOCKED,		/* nobody will tell: look again later (C9, N6) */
+	APF_AT_ENTRY,		/* goes out only where the vCPU enters the guest (L5) */
 };
 
 struct apf_abi {
+	const char *name;
 	uint32_t id_bits;	/* of a token, below its counter; limits vCPU ids (L3, A4) */
 	uint32_t ctl_words;	/* of apf_vcpu.ctl that are state, to be saved */
+	bool failed_wakes_all;	/* a page that failed for good sends ~0, not its own tokens (L6, N10) */
+	bool acknowledges;	/* the guest tells when it has consumed a ready (N4) */
 
 	/* Are these the values of control registers that the guest could have written? */
 	bool (*ctl_valid)(const struct apf_vcpu *v, const uint64_t *ctl);
@@ -42,17 +46,22 @@ struct apf_abi {
 	/* The part of an NP that lies in guest memory: 0, or -EFAULT and nothing written. */
 	int (*np_write)(struct apf_vcpu *v);
 	void (*np_undo)(struct apf_vcpu *v);
-	/* Deliver a token, if the gate for readies lets it through (C15). */
-	enum apf_sent (*ready)(struct apf_vcpu *v, uint32_t token);
+	/*
+	 * Deliver a token, if the gate for readies lets it through (C15). at: the state
+	 * in which the vCPU is about to enter the guest; NULL: it may be inside.
+	 */
+	enum apf_sent (*ready)(struct apf_vcpu *v, uint32_t token, const struct apf_fault *at);
 };
 
-extern const struct apf_abi apf_abi_int;
+extern const struct apf_abi apf_abi_int, apf_abi_2010, apf_abi_rfc;
 
 /* NULL: this library has no such generation. */
 static inline const struct apf_abi *apf_abi_get(uint32_t id)
 {
 	static const struct apf_abi *const all[] = {
 		[APF_ABI_X86_INT] = &apf_abi_int,
+		[APF_ABI_X86_2010] = &apf_abi_2010,
+		[APF_ABI_X86_RFC] = &apf_abi_rfc,
 	};
 
 	return id < sizeof(all) / sizeof(all[0]) ? all[id] : NULL;

@@ -5,14 +5,7 @@
  */
 #include <errno.h>
 
-#include <abi/apf_abi_x86.h>
-
-#include "abi.h"
-
-enum { CTL_EN, CTL_INT };
-
-/* Vectors below this are reserved for exceptions: the local APIC drops them. */
-#define FIRST_VECTOR 16
+#include "abi_x86.h"
 
 static bool means_enabled(uint64_t en)
 {
@@ -24,11 +17,6 @@ static bool int_enabled(const struct apf_vcpu *v)
 	return means_enabled(v->ctl[CTL_EN]);
 }
 
-static uint64_t int_area(const struct apf_vcpu *v)
-{
-	return v->ctl[CTL_EN] & APF_EN_ADDR_MASK;
-}
-
 /* Bit 2 is reserved too: we never offer CPUID bit 10 (N5). */
 static bool en_valid(const struct apf_vcpu *v, uint64_t en)
 {
@@ -36,10 +24,7 @@ static bool en_valid(const struct apf_vcpu *v, uint64_t en)
 		return false;
 	if (en && !v->has_lapic)
 		return false;
-	if (!means_enabled(en))
-		return true;
-	en &= APF_EN_ADDR_MASK;
-	return en <= UINT64_MAX - APF_AREA_SIZE && v->ops->is_ram(v->ctx, en, APF_AREA_SIZE);
+	return !means_enabled(en) || apf_x86_area_valid(v, en);
 }
 
 static bool vector_valid(const struct apf_vcpu *v, uint64_t value)
@@ -60,7 +45,7 @@ static bool int_ctl_valid(const struct apf_vcpu *v, const uint64_t *ctl)
  */
 static void take_back_token(struct apf_vcpu *v)
 {
-	uint64_t word = int_area(v) + APF_AREA_TOKEN;
+	uint64_t word = apf_x86_area(v) + APF_AREA_TOKEN;
 	uint32_t token;
 
 	if (!v->ops->read32(v->ctx, word, &token) && token)
@@ -121,33 +106,22 @@ static int int_ctl_read(const struct apf_vcpu *v, uint32_t reg, uint64_t *value)
  */
 static enum apf_why int_np_gate(const struct apf_vcpu *v, const struct apf_fault *f)
 {
+	enum apf_why why = apf_x86_np_gate(v, f);
 	uint32_t token;
 
 	if (!int_enabled(v))
 		return APF_WHY_DISABLED;
-	if (!f->user && !(v->ctl[CTL_EN] & APF_EN_SEND_ALWAYS))
-		return APF_WHY_KERNEL;
-	if (!f->paging)
-		return APF_WHY_NOPAGING;
-	if (v->ops->read32(v->ctx, int_area(v) + APF_AREA_TOKEN, &token) ||
+	if (why != APF_WHY_ASYNC)
+		return why;
+	if (v->ops->read32(v->ctx, apf_x86_area(v) + APF_AREA_TOKEN, &token) ||
 	    token == APF_TOKEN_BROADCAST)
 		return APF_WHY_AREA;
 	return APF_WHY_ASYNC;
 }
 
-static int int_np_write(struct apf_vcpu *v)
+static enum apf_sent int_ready(struct apf_vcpu *v, uint32_t token, const struct apf_fault *at)
 {
-	return v->ops->write32(v->ctx, int_area(v) + APF_AREA_REASON, APF_REASON_NP);
-}
-
-static void int_np_undo(struct apf_vcpu *v)
-{
-	v->ops->write32(v->ctx, int_area(v) + APF_AREA_REASON, APF_REASON_NONE);
-}
-
-static enum apf_sent int_ready(struct apf_vcpu *v, uint32_t token)
-{
-	uint64_t word = int_area(v) + APF_AREA_TOKEN;
+	uint64_t word = apf_x86_area(v) + APF_AREA_TOKEN;
 	uint8_t vector = (uint8_t)v->ctl[CTL_INT];
 	uint32_t old;
 
@@ -164,15 +138,17 @@ static enum apf_sent int_ready(struct apf_vcpu *v, uint32_t token)
 }
 
 const struct apf_abi apf_abi_int = {
+	.name = "int",
 	.id_bits = 12,
 	.ctl_words = 2,
+	.acknowledges = true,
 	.ctl_valid = int_ctl_valid,
 	.ctl_write = int_ctl_write,
 	.ctl_read = int_ctl_read,
 	.enabled = int_enabled,
-	.area = int_area,
+	.area = apf_x86_area,
 	.np_gate = int_np_gate,
-	.np_write = int_np_write,
-	.np_undo = int_np_undo,
+	.np_write = apf_x86_np_write,
+	.np_undo = apf_x86_np_undo,
 	.ready = int_ready,
 };

@@ -15,6 +15,13 @@
 /* A dense set may hold many tokens in a row; a fault's time stays bounded. */
 #define TOKEN_TRIES 64
 
+const char *apf_abi_name(uint32_t abi)
+{
+	const struct apf_abi *a = apf_abi_get(abi);
+
+	return a ? a->name : NULL;
+}
+
 static const struct apf_abi *abi_of(const struct apf_vcpu *v)
 {
 	return apf_abi_get(v->abi);
@@ -253,20 +260,23 @@ static void ready_sent(struct apf_vcpu *v, struct apf_node *n)
 }
 
 /*
- * One at a time: the guest asks for the next with its acknowledge. What it holds
- * back itself therefore needs no second look (APF_HELD), what others do, does.
+ * One at a time. A guest that acknowledges asks for the next itself, so what it
+ * holds back needs no second look (APF_HELD); what others hold back does.
  */
-static unsigned int deliver(struct apf_vcpu *v)
+static unsigned int deliver(struct apf_vcpu *v, const struct apf_fault *at)
 {
 	struct apf_node *n = apf_set_first(&v->set, APF_NODE_READY);
+	const struct apf_abi *abi = abi_of(v);
 
 	if (v->frozen || (!v->wake_all && !n))
 		return 0;
-	switch (abi_of(v)->ready(v, v->wake_all ? APF_TOKEN_BROADCAST : n->token)) {
+	switch (abi->ready(v, v->wake_all ? APF_TOKEN_BROADCAST : n->token, at)) {
 	case APF_HELD:
 		return 0;
 	case APF_BLOCKED:
 		return APF_OUT_LATER;
+	case APF_AT_ENTRY:
+		return APF_OUT_KICK;
 	case APF_SENT:
 		break;
 	}
@@ -274,7 +284,7 @@ static unsigned int deliver(struct apf_vcpu *v)
 		wake_all_sent(v);
 	else
 		ready_sent(v, n);
-	return 0;
+	return abi->acknowledges || !v->set.list[APF_NODE_READY].count ? 0 : APF_OUT_LATER;
 }
 
 unsigned int apf_vcpu_page_done(struct apf_vcpu *v, uint64_t gfn)
@@ -287,12 +297,27 @@ unsigned int apf_vcpu_page_done(struct apf_vcpu *v, uint64_t gfn)
 		APF_TRACE(halt_end, APF_EV_HALT_END, v->id, gfn, 0, 0);
 	}
 	apf_set_page_done(&v->set, gfn);
-	return out | deliver(v);
+	return out | deliver(v, NULL);
+}
+
+/* The tokens join the queue all the same: the wake-all takes them off it (L6). */
+unsigned int apf_vcpu_page_failed(struct apf_vcpu *v, uint64_t gfn)
+{
+	uint32_t token;
+
+	if (abi_of(v)->failed_wakes_all && apf_set_waiting(&v->set, gfn, &token))
+		v->wake_all = true;
+	return apf_vcpu_page_done(v, gfn);
 }
 
 unsigned int apf_vcpu_poll(struct apf_vcpu *v)
 {
-	return deliver(v);
+	return deliver(v, NULL);
+}
+
+unsigned int apf_vcpu_enter(struct apf_vcpu *v, const struct apf_fault *at)
+{
+	return deliver(v, at);
 }
 
 void apf_vcpu_freeze(struct apf_vcpu *v, bool frozen)
@@ -323,7 +348,7 @@ int apf_vcpu_control_write(struct apf_vcpu *v, uint32_t reg, uint64_t value, uns
 	if (effect == APF_EFFECT_ENABLE)
 		v->wake_all = true;
 	if (effect == APF_EFFECT_ENABLE || effect == APF_EFFECT_LOOK)
-		bits = deliver(v);
+		bits = deliver(v, NULL);
 	if (out)
 		*out = bits;
 	return 0;
@@ -346,7 +371,7 @@ unsigned int apf_vcpu_broadcast(struct apf_vcpu *v)
 {
 	if (apf_vcpu_enabled(v))
 		v->wake_all = true;
-	return deliver(v);
+	return deliver(v, NULL);
 }
 
 void apf_vcpu_for_each(const struct apf_vcpu *v,

@@ -30,7 +30,12 @@ extern "C" {
 /* The generation of the protocol that a VM offers; exactly one per VM. */
 enum apf_abi_id {
 	APF_ABI_X86_INT = 1,	/* today's kernels: rows N1-N10 */
+	APF_ABI_X86_2010,	/* both notifications as #PF: rows L1-L11 */
+	APF_ABI_X86_RFC,	/* ready as an interrupt in the same area: rows I1-I8 */
 };
+
+/* "int", "2010", "rfc"; NULL: this library has no such generation. Pure. */
+const char *apf_abi_name(uint32_t abi);
 
 /*
  * How the engine reaches the guest and the host. All functions are called with
@@ -50,6 +55,12 @@ struct apf_engine_ops {
 	 * local APIC; 0: blocked for now, try again later (N6); negative: as 0.
 	 */
 	int (*raise)(void *ctx, uint32_t vcpu_id, uint8_t vector);
+	/*
+	 * Inject #PF with error code 0 and CR2 = token (L5); the vCPU is the one of
+	 * apf_vcpu_enter and runs after it, even out of a HLT (L11). 0, or negative:
+	 * not possible now. Not needed for APF_ABI_X86_INT.
+	 */
+	int (*inject)(void *ctx, uint32_t token);
 };
 
 /* Policy: what a VMM may choose. All zero is KVM's behaviour. */
@@ -104,6 +115,7 @@ enum apf_why {
 	APF_WHY_KERNEL,		/* privileged code, no send-always */
 	APF_WHY_NOPAGING,
 	APF_WHY_AREA,		/* area unreachable, or a wake-all not consumed yet */
+	APF_WHY_BUSY,		/* the area holds a notification not consumed yet (I4) */
 	APF_WHY_REPEAT,		/* C3 */
 	APF_WHY_FULL,		/* C5 */
 	APF_WHY_IRQS_OFF,
@@ -133,7 +145,9 @@ void apf_vcpu_fault(struct apf_vcpu *v, const struct apf_fault *f, struct apf_de
 #define APF_OUT_WAKE	1u	/* end this vCPU's halt or wait now (C7) */
 #define APF_OUT_LATER	2u	/* something is queued that could not go out: call
 				   apf_vcpu_poll at the next exits and on a bounded
-				   back-off timer (N6); an ACK also does it */
+				   back-off timer (L5, I4, N6); an ACK also does it */
+#define APF_OUT_KICK	4u	/* a ready wants to be injected: bring this vCPU out of the
+				   guest, or out of a halt (L11), and call apf_vcpu_enter */
 
 /*
  * The injection that apf_vcpu_fault asked for could not be made: take the
@@ -145,15 +159,27 @@ void apf_vcpu_fault(struct apf_vcpu *v, const struct apf_fault *f, struct apf_de
 unsigned int apf_vcpu_undo(struct apf_vcpu *v, uint32_t token);
 
 /*
- * A page has come, or has failed for good (then its own token is sent all the
- * same and the retried access fails, N10). Moves every token of gfn to the
- * ready queue and delivers what the gate lets through (C1, C2, C15). A gfn that
- * nobody waits for is fine. Returns APF_OUT_ bits.
+ * A page has come. Moves every token of gfn to the ready queue and delivers what
+ * the gate lets through (C1, C2, C15). A gfn that nobody waits for is fine. Returns
+ * APF_OUT_ bits.
  */
 unsigned int apf_vcpu_page_done(struct apf_vcpu *v, uint64_t gfn);
 
-/* Try again to deliver what is queued. Returns APF_OUT_ bits. */
+/*
+ * The same for a page that has failed for good; the retried access then fails. The
+ * guest gets its own tokens (N10) or, before INT, one wake-all for them (L6).
+ */
+unsigned int apf_vcpu_page_failed(struct apf_vcpu *v, uint64_t gfn);
+
+/* Try again to deliver what is queued; the vCPU may be anywhere. Returns APF_OUT_ bits. */
 unsigned int apf_vcpu_poll(struct apf_vcpu *v);
+
+/*
+ * The same where the vCPU is outside the guest, in a state that is complete (no I/O
+ * half done), and enters it next: a ready that is an exception can go out only here
+ * (L5). at: that state; gfn is not looked at. Returns APF_OUT_ bits, never KICK.
+ */
+unsigned int apf_vcpu_enter(struct apf_vcpu *v, const struct apf_fault *at);
 
 /*
  * Hold deliveries back (true) while the VM is paused for a snapshot: pages may
@@ -164,7 +190,7 @@ void apf_vcpu_freeze(struct apf_vcpu *v, bool frozen);
 
 /*
  * A control write or read of the guest (x86: APF_MSR_*). 0, or -EINVAL: answer
- * with #GP, nothing changed (L1, N1-N7). *out gets APF_OUT_ bits (may be NULL).
+ * with #GP, nothing changed (L1, I1, I2, N1-N7). *out gets APF_OUT_ bits (may be NULL).
  */
 int apf_vcpu_control_write(struct apf_vcpu *v, uint32_t reg, uint64_t value, unsigned int *out);
 int apf_vcpu_control_read(const struct apf_vcpu *v, uint32_t reg, uint64_t *value);

@@ -40,7 +40,10 @@ static int fake_write32(void *ctx, uint64_t gpa, uint32_t value)
 	if (g->unreachable || g->read_only)
 		return -EFAULT;
 	*w = value;
-	note(g, w == &g->reason ? 'N' : value ? 'T' : '0');
+	if (w == &g->token)
+		note(g, value ? 'T' : '0');
+	else
+		note(g, value == APF_REASON_NP ? 'N' : value == APF_REASON_READY ? 'Y' : 'n');
 	return 0;
 }
 
@@ -60,11 +63,24 @@ static int fake_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	return g->raise_result;
 }
 
+static int fake_inject(void *ctx, uint32_t token)
+{
+	struct fake *g = ctx;
+
+	note(g, 'P');
+	if (g->inject_result)
+		return g->inject_result;
+	g->cr2 = token;
+	g->injects++;
+	return 0;
+}
+
 static const struct apf_engine_ops ops = {
 	.read32 = fake_read32,
 	.write32 = fake_write32,
 	.is_ram = fake_is_ram,
 	.raise = fake_raise,
+	.inject = fake_inject,
 };
 
 void fake_init(struct fake *g, struct apf_vcpu_config cfg)
@@ -74,15 +90,29 @@ void fake_init(struct fake *g, struct apf_vcpu_config cfg)
 	assert_int_equal(apf_vcpu_init(g->mem, sizeof(g->mem), &cfg, &ops, g, &g->v), 0);
 }
 
+void fake_forget(struct fake *g)
+{
+	g->raises = g->injects = 0;
+	memset(g->log, 0, sizeof(g->log));
+}
+
 void fake_on(struct fake *g, struct apf_vcpu_config cfg)
 {
 	fake_init(g, cfg);
-	write_reg(g, APF_MSR_INT, VECTOR);
-	write_reg(g, APF_MSR_EN, EN_ON);
-	assert_int_equal(g->token, APF_TOKEN_BROADCAST);
-	ack(g);
-	g->raises = 0;
-	memset(g->log, 0, sizeof(g->log));
+	if (cfg.abi == APF_ABI_X86_2010) {
+		assert_int_equal(write_reg(g, APF_MSR_EN, AREA | APF_EN_ENABLED), APF_OUT_KICK);
+		assert_int_equal(enter(g), 0);
+		assert_int_equal(handle(g), APF_TOKEN_BROADCAST);
+	} else {
+		write_reg(g, APF_MSR_INT, VECTOR | (cfg.abi == APF_ABI_X86_RFC ? APF_PF2_ENABLED : 0));
+		write_reg(g, APF_MSR_EN, EN_ON);
+		assert_int_equal(g->token, APF_TOKEN_BROADCAST);
+		if (cfg.abi == APF_ABI_X86_RFC)
+			handle(g);
+		else
+			ack(g);
+	}
+	fake_forget(g);
 }
 
 unsigned int write_reg(struct fake *g, uint32_t reg, uint64_t value)
@@ -103,6 +133,24 @@ unsigned int ack(struct fake *g)
 {
 	consume(g);
 	return write_reg(g, APF_MSR_ACK, APF_ACK_LOOK);
+}
+
+unsigned int enter(struct fake *g)
+{
+	const struct apf_fault at = user_fault(0);
+	unsigned int out = apf_vcpu_enter(g->v, &at);
+
+	assert_null(broken_invariant(g->v));
+	return out;
+}
+
+uint32_t handle(struct fake *g)
+{
+	uint32_t token = g->token ? g->token : g->cr2;
+
+	assert_int_equal(g->reason, APF_REASON_READY);
+	g->reason = g->cr2 = g->token = 0;
+	return token;
 }
 
 struct apf_fault user_fault(uint64_t gfn)

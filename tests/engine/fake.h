@@ -26,21 +26,36 @@ struct fake {
 	int raise_result;
 	unsigned int raises;		/* that were accepted */
 	uint8_t vector;			/* of the last one tried */
-	char log[64];			/* the engine: N reason, T token, 0 token off, R raise */
+	int inject_result;
+	uint32_t cr2;			/* of the last exception injected */
+	unsigned int injects;		/* that were accepted */
+	/*
+	 * What the engine did. N, Y, n: reason word NP, ready, none; T, 0: token word set,
+	 * cleared; R: interrupt raised; P: exception injected.
+	 */
+	char log[64];
 	_Alignas(64) char mem[1 << 16];
 };
 
 #define CONFIG(...) (struct apf_vcpu_config) { .abi = APF_ABI_X86_INT, .vcpu_id = 5, \
 	.max_outstanding = 8, .has_lapic = true, __VA_ARGS__ }
+#define L_CONFIG(...) CONFIG(.abi = APF_ABI_X86_2010, __VA_ARGS__)
+#define RFC_CONFIG(...) CONFIG(.abi = APF_ABI_X86_RFC, __VA_ARGS__)
 
 /* A vCPU as after power-on. */
 void fake_init(struct fake *g, struct apf_vcpu_config cfg);
-/* The same, enabled by its guest, with the wake-all of that consumed. */
+/* The same, enabled by its guest, with the wake-all of that consumed. RFC: by interrupt. */
 void fake_on(struct fake *g, struct apf_vcpu_config cfg);
+/* The log so far is of no interest. */
+void fake_forget(struct fake *g);
 
 unsigned int write_reg(struct fake *g, uint32_t reg, uint64_t value);	/* must succeed */
 void consume(struct fake *g);		/* the guest's handler: token word to 0, no ACK */
 unsigned int ack(struct fake *g);	/* consume, then ACK */
+/* The vCPU enters the guest where nothing forbids an exception. */
+unsigned int enter(struct fake *g);
+/* The guest's handler of 2010 and RFC: reason word to 0. Returns the token it was told. */
+uint32_t handle(struct fake *g);
 
 /* A fault of user code that nothing forbids to be asynchronous. */
 struct apf_fault user_fault(uint64_t gfn);

@@ -220,7 +220,7 @@ static void test_N10_failed_page_sends_its_own_token_and_leaves_the_set(void **s
 	fake_on(&g, CONFIG());
 	uint32_t a = inject(&g, 7);
 
-	apf_vcpu_page_done(g.v, 7);	/* for the engine a page that failed has come */
+	apf_vcpu_page_failed(g.v, 7);
 	assert_int_equal(g.token, a);
 	assert_int_equal(apf_vcpu_outstanding(g.v), 0);
 	ack(&g);

@@ -142,7 +142,7 @@ static void test_C12_hostile_bytes_are_refused_and_leave_a_reset_vcpu(void **sta
 		{ "magic", MAGIC, 4, 0, -EINVAL },
 		{ "version 0", VERSION, 4, 0, -EINVAL },
 		{ "version 2", VERSION, 4, 2, -EINVAL },
-		{ "abi", ABI, 4, 2, -EINVAL },
+		{ "abi", ABI, 4, APF_ABI_X86_RFC, -EINVAL },
 		{ "id", ID, 4, 6, -EINVAL },
 		{ "largest counter", COUNTER, 4, 0xfffff, 0 },
 		{ "counter", COUNTER, 4, 0x100000, -EINVAL },
@@ -199,6 +199,39 @@ static void test_C12_every_cut_and_every_extra_byte_is_refused(void **state)
 	}
 }
 
+static void test_C12_another_generation_is_refused_and_both_are_named(void **state)
+{
+	static const struct {
+		enum apf_abi_id from, to;
+		const char *from_name, *to_name;
+	} t[] = {
+		{ APF_ABI_X86_INT, APF_ABI_X86_2010, "generation int (1)", "offers 2010 (2)" },
+		{ APF_ABI_X86_INT, APF_ABI_X86_RFC, "generation int (1)", "offers rfc (3)" },
+		{ APF_ABI_X86_2010, APF_ABI_X86_INT, "generation 2010 (2)", "offers int (1)" },
+		{ APF_ABI_X86_2010, APF_ABI_X86_RFC, "generation 2010 (2)", "offers rfc (3)" },
+		{ APF_ABI_X86_RFC, APF_ABI_X86_2010, "generation rfc (3)", "offers 2010 (2)" },
+		{ APF_ABI_X86_RFC, APF_ABI_X86_INT, "generation rfc (3)", "offers int (1)" },
+	};
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		fake_on(&g, CONFIG(.abi = t[i].from));
+		inject(&g, 1);
+		size_t size = apf_vcpu_save(g.v, saved, sizeof(saved));
+
+		fake_on(&h, CONFIG(.abi = t[i].to));
+		assert_int_equal(apf_vcpu_load(h.v, saved, size), -EINVAL);
+		assert_non_null(strstr(apf_error(), t[i].from_name));
+		assert_non_null(strstr(apf_error(), t[i].to_name));
+		assert_false(apf_vcpu_enabled(h.v));
+	}
+	memset(saved + ABI, 0x77, 4);
+	assert_int_equal(apf_vcpu_load(h.v, saved, 256), -EINVAL);
+	assert_non_null(strstr(apf_error(), "generation unknown"));
+	assert_null(apf_abi_name(0));
+	assert_null(apf_abi_name(4));
+	assert_null(apf_abi_name(UINT32_MAX));
+}
+
 static void test_N7_state_of_an_enabled_vcpu_needs_a_local_apic(void **state)
 {
 	uint32_t tokens[4];
@@ -227,6 +260,7 @@ int main(void)
 		cmocka_unit_test(test_C16_where_a_vcpu_stood_is_not_saved_it_faults_again),
 		cmocka_unit_test(test_C12_hostile_bytes_are_refused_and_leave_a_reset_vcpu),
 		cmocka_unit_test(test_C12_every_cut_and_every_extra_byte_is_refused),
+		cmocka_unit_test(test_C12_another_generation_is_refused_and_both_are_named),
 		cmocka_unit_test(test_N7_state_of_an_enabled_vcpu_needs_a_local_apic),
 	};
 
