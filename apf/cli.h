@@ -62,7 +62,7 @@ enum {
 	"  --control SOCKET   serve `apf snapshot` on this socket\n"			\
 	"  --serial FILE|-    where the guest's serial output goes (default -: stdout,\n"	\
 	"                     or stderr if the JSON goes to stdout)\n"			\
-	"  --input TEXT       what the guest reads from its serial port; \\n, \\t, \\\\, \\xHH\n"	\
+	"  --input TEXT       what the guest reads from its serial port; \\n, \\t, \\xHH\n"	\
 	"  --mark PREFIX      time-stamp serial lines that start so (default \"@apf \";\n"	\
 	"                     may be repeated)\n"					\
 	"  --until TEXT       stop the VM when a serial line contains TEXT\n"		\
@@ -124,13 +124,15 @@ int session_open(struct session *s, const struct vm_options *o, const char *comm
 		 uint64_t start_ns);
 /* The part of a VM's configuration that follows from the options. */
 void session_config(const struct session *s, struct vmm_config *cfg);
-/* Run a VM that is ready to start until it ends; write the JSON. Returns the exit code. */
+/* Run a VM that is ready to start until it ends, and report. Returns the exit code. */
 int session_run(struct session *s, struct vmm *vm, struct apf_store *store);
+struct kvm_counts;
+/* Say how a VM ended and write the JSON. threads: -1 if unknown. Returns the exit code. */
+int session_report(const struct session *s, struct vmm *vm, struct apf_store *store,
+		   const struct kvm_counts *counts, int64_t threads);
 void session_close(struct session *s);
 
 /* --- report.c --- */
-
-struct kvm_counts;
 
 /* The JSON object of a run. */
 struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t end_ns,

@@ -69,8 +69,8 @@ static const char *kvm_open_fix(int err)
 	if (err == EACCES || err == EPERM)
 		return "run as root, or join the group that owns /dev/kvm (usually \"kvm\")";
 	if (err == ENOENT || err == ENODEV || err == ENXIO)
-		return "load kvm_intel or kvm_amd, switch virtualization on in the firmware or give this "
-		       "VM nested virtualization; else use the lab (`make run` does)";
+		return "load kvm_intel or kvm_amd, switch virtualization on in the firmware or "
+		       "give this VM nested virtualization; else use the lab (`make run` does)";
 	return "see the kernel's log";
 }
 
@@ -81,7 +81,7 @@ static void check_speed(struct doctor *d, int kvm_fd)
 
 	if (kvm_speed(kvm_fd, s)) {
 		d->kvm_kind = "slow";
-		add(d, "kvm-speed", false, FOR_LINUX, "this KVM cannot even run a loop; use the lab",
+		add(d, "kvm-speed", false, FOR_LINUX, "this KVM cannot even loop; use the lab",
 		    "%s", *apf_error() ? apf_error() : "a test VM could not run");
 		return;
 	}
@@ -89,9 +89,10 @@ static void check_speed(struct doctor *d, int kvm_fd)
 	ring3 = s->ns_ring3 / s->ns_native;
 	d->kvm_kind = ring0 <= SLOW_RATIO && ring3 <= SLOW_RATIO ? "real" : "slow";
 	add(d, "kvm-speed", !strcmp(d->kvm_kind, "real"), FOR_LINUX,
-	    ring3 <= SLOW_RATIO ? "this KVM emulates ring 0: fine for test kernels that work in ring 3; "
-				  "for Linux guests use the lab (`make run` does)"
-				: "for Linux guests use another machine or the lab (`make run` does)",
+	    ring3 <= SLOW_RATIO
+		    ? "this KVM emulates ring 0: fine for test kernels that work in ring 3; "
+		      "for Linux guests use the lab (`make run` does)"
+		    : "for Linux guests use another machine or the lab (`make run` does)",
 	    "a loop takes %.1f times as long in ring 0, %.1f times in ring 3", ring0, ring3);
 }
 
@@ -101,22 +102,26 @@ static void check_capabilities(struct doctor *d, int kvm_fd)
 	struct apf_kvm_probe p;
 
 	if (apf_kvm_probe(kvm_fd, &p)) {
-		add(d, "kvm-api", false, FOR_USER | FOR_KERNEL, "this is no KVM that libapf knows", "%s",
-		    apf_error());
+		add(d, "kvm-api", false, FOR_USER | FOR_KERNEL, "this is no KVM that libapf knows",
+		    "%s", apf_error());
 		return;
 	}
-	add(d, "irqchip", p.irqchip, FOR_USER | FOR_KERNEL, newer, "interrupt controllers in the kernel");
+	add(d, "irqchip", p.irqchip, FOR_USER | FOR_KERNEL, newer,
+	    "interrupt controllers in the kernel");
 	add(d, "user-msr", p.user_msr, FOR_USER, newer, "KVM_CAP_X86_USER_SPACE_MSR (5.10)");
 	add(d, "msr-filter", p.msr_filter, FOR_USER, newer, "KVM_CAP_X86_MSR_FILTER (5.10)");
 	add(d, "exception-payload", p.exception_payload, FOR_USER, newer,
 	    "KVM_CAP_EXCEPTION_PAYLOAD (4.20): a page fault with a token in CR2");
-	add(d, "signal-msi", p.signal_msi, FOR_USER, newer, "KVM_CAP_SIGNAL_MSI: the ready interrupt");
+	add(d, "signal-msi", p.signal_msi, FOR_USER, newer,
+	    "KVM_CAP_SIGNAL_MSI: the ready interrupt");
 	add(d, "sync-regs", p.sync_regs, 0, "works without, only slower",
 	    "KVM_CAP_SYNC_REGS: saves system calls");
-	add(d, "async-pf-int", p.async_pf_int, FOR_KERNEL, "mode kernel cannot run here; the others can",
+	add(d, "async-pf-int", p.async_pf_int, FOR_KERNEL,
+	    "mode kernel cannot run here; the others can",
 	    "KVM's own asynchronous page faults (5.8)");
-	add(d, "guest-mode-flag", p.guest_mode_flag, 0, "only matters for nested guests, which apf does "
-	    "not offer", "KVM tells when a nested guest runs (6.12)");
+	add(d, "guest-mode-flag", p.guest_mode_flag, 0,
+	    "only matters for nested guests, which apf does not offer",
+	    "KVM tells when a nested guest runs (6.12)");
 }
 
 static void check_kvm(struct doctor *d)
@@ -125,7 +130,8 @@ static void check_kvm(struct doctor *d)
 
 	d->kvm_kind = "none";
 	add(d, "kvm", fd >= 0, FOR_USER | FOR_KERNEL | FOR_RESTORE | FOR_LINUX,
-	    fd < 0 ? kvm_open_fix(err) : NULL, "/dev/kvm: %s", fd < 0 ? strerror(err) : "can be opened");
+	    fd < 0 ? kvm_open_fix(err) : NULL, "/dev/kvm: %s",
+	    fd < 0 ? strerror(err) : "can be opened");
 	if (fd < 0)
 		return;
 	check_speed(d, fd);
@@ -136,8 +142,8 @@ static void check_kvm(struct doctor *d)
 static const char *uffd_fix(void)
 {
 	if (access("/dev/userfaultfd", F_OK) < 0)
-		return "run as root, or `sysctl vm.unprivileged_userfaultfd=1`; kernels from 6.1 on also "
-		       "offer /dev/userfaultfd";
+		return "run as root, or `sysctl vm.unprivileged_userfaultfd=1`; kernels from 6.1 "
+		       "on also offer /dev/userfaultfd";
 	return "run as root, or get access to /dev/userfaultfd (chmod, or a udev rule)";
 }
 

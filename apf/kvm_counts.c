@@ -25,7 +25,8 @@ static const struct {
 } points[COUNTERS] = {
 	[NOT_PRESENT] = { { "kvm_async_pf_not_present" }, NULL },
 	[REPEATED] = { { "kvm_async_pf_repeated_fault", "kvm_async_pf_doublefault" }, NULL },
-	[INJECTED] = { { "kvm_inj_exception" }, "exception == 14 && error_code == 0 && reinjected == 0" },
+	[INJECTED] = { { "kvm_inj_exception" },
+		       "exception == 14 && error_code == 0 && reinjected == 0" },
 	[BROADCAST] = { { "kvm_async_pf_ready" }, "token == 0xffffffff" },
 	[INTERRUPT] = { { "kvm_apic_accept_irq" }, "vec == 0xf3" },	/* Linux's vector */
 };

@@ -18,11 +18,12 @@ static const struct {
 
 static void help(void)
 {
-	printf("usage: apf COMMAND [OPTION]...\n\nAsynchronous page faults for virtual machines.\n\n");
+	printf("usage: apf COMMAND [OPTION]...\n\n"
+	       "Asynchronous page faults for virtual machines.\n\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		printf("  %-10s %s\n", commands[i].name, commands[i].what);
 	printf("\n`apf COMMAND --help` says more. Also: apf --version\n"
-	       "Exit codes: 0 fine, 1 error, 2 wrong usage, 3 the guest reset, 4 the guest crashed,\n"
+	       "Exit codes: 0 fine, 1 error, 2 wrong usage, 3 the guest reset, 4 it crashed,\n"
 	       "5 time was up, 6 a page was lost for good.\n");
 }
 

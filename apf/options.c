@@ -51,8 +51,8 @@ int parse_number(const char *command, const char *option, const char *text, uint
 	errno = 0;
 	*value = strtoull(text, &end, 10);
 	if (!isdigit((unsigned char)*text) || *end || errno || *value < min || *value > max)
-		return usage_error(command, "%s '%s': expected a number from %llu to %llu", option, text,
-				   (unsigned long long)min, (unsigned long long)max);
+		return usage_error(command, "%s '%s': expected a number from %llu to %llu", option,
+				   text, (unsigned long long)min, (unsigned long long)max);
 	return 0;
 }
 
@@ -112,7 +112,8 @@ static int option_input(struct vm_options *o, const char *arg, const char *comma
 	free(o->input);
 	o->input = NULL;
 	if (unescape(arg, &o->input, &o->input_len))
-		return usage_error(command, "--input '%s': escapes are \\n \\t \\r \\0 \\\\ \\xHH", arg);
+		return usage_error(command, "--input '%s': escapes are \\n \\t \\r \\0 \\\\ \\xHH",
+				   arg);
 	return 0;
 }
 
@@ -137,7 +138,8 @@ int vm_option(struct vm_options *o, int c, const char *arg, const char *command)
 	switch (c) {
 	case OPT_DELIVERY:
 		if (vmm_delivery_parse(arg, &o->delivery))
-			return usage_error(command, "--delivery '%s': expected sync, kernel or user", arg);
+			return usage_error(command, "--delivery '%s': not sync, kernel or user",
+					   arg);
 		return 0;
 	case OPT_CONTROL:
 		o->control = arg;

@@ -101,7 +101,7 @@ struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t
 	if (stores)
 		add(o, "stores", stores);
 	add(o, "end", json_object_new_string(vmm_end_name(vmm_ended(vm))));
-	add(o, "debug_exit", vmm_ended(vm) == VMM_END_DEBUG_EXIT ? number(vmm_debug_exit(vm)) : NULL);
+	add(o, "debug_exit", number(vmm_debug_exit(vm)));
 	add(o, "end_text", guest_text(vmm_end_text(vm)));
 	return o;
 }

@@ -67,7 +67,7 @@ static int option(struct restore *r, int c, const char *arg)
 		return 0;
 	case OPT_LATENCY:
 		if (apf_parse_duration(arg, &ns))
-			return usage_error("restore", "--latency '%s': expected a duration like 20ms", arg);
+			return usage_error("restore", "--latency '%s': no duration like 20ms", arg);
 		r->latency = arg;
 		return 0;
 	case OPT_TRACE:
@@ -91,8 +91,9 @@ static int open_store(const struct restore *r, struct apf_store **store)
 	char *spec;
 	int err;
 
-	if (asprintf(&spec, "%s%s%s%s%s%s", r->latency ? "latency:" : "", r->latency ? r->latency : "",
-		     r->latency ? "," : "", r->store ? r->store : "file:", r->store ? "" : r->dir,
+	if (asprintf(&spec, "%s%s%s%s%s%s", r->latency ? "latency:" : "",
+		     r->latency ? r->latency : "", r->latency ? "," : "",
+		     r->store ? r->store : "file:", r->store ? "" : r->dir,
 		     r->store ? "" : "/ram") < 0)
 		return -ENOMEM;
 	err = apf_store_open(spec, store);
@@ -136,12 +137,14 @@ static int prepare(const struct restore *r, const struct vmm_snapshot *snap,
 }
 
 /* A page that is lost before the start is lost as much as one that is lost later. */
-static int tell_failure(struct vmm *vm, int err)
+static int tell_failure(const struct session *s, struct vmm *vm, struct apf_store *store, int err)
 {
+	static const struct kvm_counts unknown = { -1, -1, -1, -1 };
+
 	if (err != -EIO || !vm || !*apf_mem_lost_text(vmm_mem(vm)))
 		return failed("restore", err);
-	error("restore", "%s: %s", vmm_end_name(VMM_END_PAGE_LOST), apf_mem_lost_text(vmm_mem(vm)));
-	return EXIT_PAGE_LOST;
+	vmm_finish(vm, VMM_END_PAGE_LOST, "before the start: %s", apf_mem_lost_text(vmm_mem(vm)));
+	return session_report(s, vm, store, &unknown, -1);
 }
 
 static int run(const struct restore *r, const struct vmm_snapshot *snap, struct session *s)
@@ -157,7 +160,7 @@ static int run(const struct restore *r, const struct vmm_snapshot *snap, struct 
 		return failed("restore", err);
 	cfg.store = store;
 	err = prepare(r, snap, &cfg, s, &vm);
-	code = err ? tell_failure(vm, err) : session_run(s, vm, store);
+	code = err ? tell_failure(s, vm, store, err) : session_run(s, vm, store);
 	if (vm && r->record && (err = vmm_pages_write(vmm_mem(vm), r->record)))
 		code = failed("restore", err);
 	vmm_destroy(vm);

@@ -27,9 +27,9 @@ static const char help[] =
 "Boot a kernel in a VM. Its memory is all there; take a snapshot and restore it to\n"
 "see pages fetched on demand.\n"
 "\n"
-"  --kernel FILE      bzImage, 64-bit ELF, or any image with a multiboot header (version 1)\n"
+"  --kernel FILE      bzImage, 64-bit ELF, or a multiboot (version 1) image\n"
 "  --initrd FILE      initial RAM file system\n"
-"  --module FILE[=TEXT]  a multiboot kernel's module, and the string that goes with it\n"
+"  --module FILE[=TEXT]  a module for a multiboot kernel, and the string with it\n"
 "                     (default: FILE); may be repeated\n"
 "  --cmdline TEXT     kernel command line (default \"console=ttyS0\"; multiboot: empty)\n"
 "  --mem SIZE         memory, like 512K, 256M, 8G (default 256M)\n"
@@ -83,7 +83,7 @@ static int option(struct run *r, int c, char *arg)
 		return 0;
 	case OPT_MEM:
 		if (apf_parse_size(arg, &r->mem) || r->mem % APF_PAGE_SIZE || r->mem < 2u << 20)
-			return usage_error("run", "--mem '%s': expected a size from 2M on, like 256M", arg);
+			return usage_error("run", "--mem '%s': no size from 2M on, like 256M", arg);
 		return 0;
 	case OPT_CPUS:
 		return parse_number("run", "--cpus", arg, 1, VMM_MAX_VCPUS, &r->cpus);

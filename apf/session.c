@@ -89,6 +89,21 @@ static void tell_end(const struct session *s, struct vmm *vm, int code)
 			vmm_end_text(vm));
 }
 
+int session_report(const struct session *s, struct vmm *vm, struct apf_store *store,
+		   const struct kvm_counts *counts, int64_t threads)
+{
+	const uint64_t end_ns = vmm_now_ns();
+	const int code = exit_code(vmm_ended(vm), vmm_debug_exit(vm));
+	int err;
+
+	tell_end(s, vm, code);
+	if (!s->options->json)
+		return code;
+	err = report_write(report_run(vm, s, end_ns, threads, counts, report_stores(vm, store)),
+			   s->options->json);
+	return err ? error(s->command, "--json %s: %s", s->options->json, strerror(-err)) : code;
+}
+
 int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 {
 	struct vmm_loop_config loop = { .control = s->options->control, .start_ns = s->start_ns,
@@ -96,8 +111,6 @@ int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 	struct kvm_counter *counter = NULL;
 	struct kvm_counts counts;
 	struct watch w = { 0 };
-	enum vmm_end end;
-	uint64_t end_ns;
 	int code = vmm_start(vm);
 
 	if (code)
@@ -110,19 +123,9 @@ int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 	}
 	loop.signal_fd = signals_fd();
 	vmm_resume(vm);
-	end = vmm_loop(vm, &loop);
-	end_ns = vmm_now_ns();
+	vmm_loop(vm, &loop);
 	kvm_counter_close(counter, &counts);
-	code = exit_code(end, vmm_debug_exit(vm));
-	tell_end(s, vm, code);
-	if (s->options->json) {
-		struct json_object *o = report_run(vm, s, end_ns, w.unknown ? -1 : w.most,
-						   &counts, report_stores(vm, store));
-		int err = report_write(o, s->options->json);
-
-		if (err)
-			code = error(s->command, "--json %s: %s", s->options->json, strerror(-err));
-	}
+	code = session_report(s, vm, store, &counts, w.unknown ? -1 : w.most);
 	if (loop.signal_fd >= 0)
 		close(loop.signal_fd);
 	return code;

@@ -190,7 +190,7 @@ static int ask(const struct snapshot *s)
 		return error("snapshot", "%s", strerror(errno));
 	}
 	if (!send_request(s, f))
-		code = error("snapshot", "--control %s: cannot ask: %s", s->control, strerror(errno));
+		code = error("snapshot", "--control %s: %s", s->control, strerror(errno));
 	while (code < 0 && getline(&line, &room, f) > 0)
 		code = take_answer(line);
 	if (code < 0)
@@ -316,8 +316,8 @@ static void print_text(struct json_object *o)
 
 	json_object_object_get_ex(o, "vcpus", &vcpus);
 	printf("snapshot version %s, saved in mode %s\n%s vCPUs, %s bytes of memory, %s faults "
-	       "outstanding\n", get_text(o, "version"), get_text(o, "delivery"), get_text(o, "cpus"),
-	       get_text(o, "mem"), get_text(o, "outstanding"));
+	       "outstanding\n", get_text(o, "version"), get_text(o, "delivery"),
+	       get_text(o, "cpus"), get_text(o, "mem"), get_text(o, "outstanding"));
 	for (size_t i = 0; i < json_object_array_length(vcpus); i++)
 		print_vcpu(json_object_array_get_idx(vcpus, i));
 }

@@ -28,7 +28,8 @@ static int read_all(int fd, void *buf, size_t len, const char *path)
 		if (n < 0)
 			return apf_error_set(-errno, "%s: %s", path, strerror(errno));
 		if (!n)
-			return apf_error_set(-EIO, "%s: ends after %zu of %zu bytes", path, done, len);
+			return apf_error_set(-EIO, "%s: ends after %zu of %zu bytes", path, done,
+					     len);
 		done += (size_t)n;
 	}
 	return 0;

@@ -134,9 +134,9 @@ int vmm_load(struct vmm *vm, const struct vmm_snapshot *s)
 	int err;
 
 	if (s->vm.mem_size != vm->cfg.mem_size || s->vm.cpus != vm->cfg.cpus)
-		return apf_error_set(-EINVAL, "snapshot: of %u vCPUs and %llu bytes; this VM has %u and %llu",
-				     s->vm.cpus, (unsigned long long)s->vm.mem_size, vm->cfg.cpus,
-				     (unsigned long long)vm->cfg.mem_size);
+		return apf_error_set(-EINVAL, "snapshot: of %u vCPUs, %llu bytes; this VM: %u, %llu",
+				     s->vm.cpus, (unsigned long long)s->vm.mem_size,
+				     vm->cfg.cpus, (unsigned long long)vm->cfg.mem_size);
 	err = vmm_machine_load(vm, s);
 	for (unsigned int i = 0; i < vm->cfg.cpus && !err; i++)
 		err = vmm_vcpu_load(&vm->vcpus[i], s);

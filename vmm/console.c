@@ -89,7 +89,8 @@ static void add_mark(struct vmm_console *c)
 static void remember(struct vmm_console *c)
 {
 	if (c->seen_len + c->line_len + 1 > SEEN_SIZE) {
-		const char *cut = memchr(c->seen + SEEN_SIZE / 2, '\n', c->seen_len - SEEN_SIZE / 2);
+		const size_t half = SEEN_SIZE / 2;
+		const char *cut = memchr(c->seen + half, '\n', c->seen_len - half);
 		size_t from = cut ? (size_t)(cut + 1 - c->seen) : c->seen_len;
 
 		memmove(c->seen, c->seen + from, c->seen_len - from);

@@ -19,7 +19,7 @@ struct vmm_console_config {
 	int out_fd;			/* borrowed; -1: nowhere */
 	const char *const *marks;	/* borrowed: prefixes of lines to time-stamp */
 	unsigned int nr_marks;
-	const char *until;		/* borrowed: call until_seen when a line contains it; or NULL */
+	const char *until;		/* borrowed: text of the line to report; or NULL */
 	void (*until_seen)(void *ctx, const char *line);
 	void *ctx;
 	uint64_t start_ns;		/* CLOCK_MONOTONIC that marks count from */

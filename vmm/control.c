@@ -25,7 +25,7 @@ static int set_address(struct sockaddr_un *a, const char *path)
 {
 	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(a->sun_path))
-		return apf_error_set(-ENAMETOOLONG, "control socket %s: the name is too long", path);
+		return apf_error_set(-ENAMETOOLONG, "control socket %s: too long a name", path);
 	strcpy(a->sun_path, path);
 	return 0;
 }
@@ -364,8 +364,8 @@ static bool try_save(struct control *c)
 
 static void time_is_up(struct control *c)
 {
-	struct json_object *o = result(false, "time is up: the awaited line or number of outstanding "
-				       "faults did not come");
+	struct json_object *o = result(false, "time is up: the awaited line or number of "
+				       "outstanding faults did not come");
 
 	json_object_object_add(o, "timeout", json_object_new_boolean(true));
 	answer(c, c->job.client, o);

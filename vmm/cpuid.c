@@ -151,7 +151,7 @@ int vmm_cpuid_load(struct vmm_vcpu *v, const struct vmm_bytes *bytes)
 		return -ENOMEM;
 	memcpy(t, bytes->data, bytes->len < table_size(ENTRIES_MAX) ? bytes->len : sizeof(*t));
 	if (t->nent > ENTRIES_MAX || bytes->len != table_size(t->nent))
-		err = apf_error_set(-EINVAL, "snapshot: section cpuid[%u] has %u entries in %zu bytes",
+		err = apf_error_set(-EINVAL, "snapshot: section cpuid[%u]: %u entries in %zu bytes",
 				    v->id, t->nent, bytes->len);
 	else
 		err = set(v, t);

@@ -106,8 +106,8 @@ void vmm_machine_mmio(struct vmm_vcpu *v)
 	const uint64_t gpa = v->run->mmio.phys_addr;
 
 	if (vmm_ram_at(&v->vm->ram, gpa, 1))
-		vmm_finish(v->vm, VMM_END_PAGE_LOST, "vCPU %u: KVM cannot reach RAM at 0x%llx: %s", v->id,
-			   (unsigned long long)gpa, apf_mem_lost_text(v->vm->mem));
+		vmm_finish(v->vm, VMM_END_PAGE_LOST, "vCPU %u: KVM cannot reach RAM at 0x%llx: %s",
+			   v->id, (unsigned long long)gpa, apf_mem_lost_text(v->vm->mem));
 	else if (!v->run->mmio.is_write)
 		memset(v->run->mmio.data, 0xff, sizeof(v->run->mmio.data));
 }

@@ -39,6 +39,8 @@ enum per { PER_VM, PER_CHIP, PER_VCPU };
 
 #define CHIPS	3u	/* two PICs and the I/O APIC */
 
+#define refuse(...) apf_error_set(-EINVAL, "snapshot: " __VA_ARGS__)
+
 /* What may be in a file. Lengths are inclusive. */
 static const struct {
 	const char *name;
@@ -57,11 +59,13 @@ static const struct {
 	[VMM_SEC_SERIAL] = { "serial", PER_VM, true, sizeof(struct vmm_serial_regs),
 			     sizeof(struct vmm_serial_regs) + VMM_LINE_MAX },
 	[VMM_SEC_CPUID] = { "cpuid", PER_VCPU, true, sizeof(struct kvm_cpuid2), 64 << 10 },
-	[VMM_SEC_REGS] = { "regs", PER_VCPU, true, sizeof(struct kvm_regs), sizeof(struct kvm_regs) },
+	[VMM_SEC_REGS] = { "regs", PER_VCPU, true, sizeof(struct kvm_regs),
+			   sizeof(struct kvm_regs) },
 	[VMM_SEC_SREGS] = { "sregs", PER_VCPU, true, sizeof(struct kvm_sregs),
 			    sizeof(struct kvm_sregs) },
 	[VMM_SEC_XSAVE] = { "xsave", PER_VCPU, true, sizeof(struct kvm_xsave), 1 << 20 },
-	[VMM_SEC_XCRS] = { "xcrs", PER_VCPU, false, sizeof(struct kvm_xcrs), sizeof(struct kvm_xcrs) },
+	[VMM_SEC_XCRS] = { "xcrs", PER_VCPU, false, sizeof(struct kvm_xcrs),
+			   sizeof(struct kvm_xcrs) },
 	[VMM_SEC_DEBUGREGS] = { "debugregs", PER_VCPU, true, sizeof(struct kvm_debugregs),
 				sizeof(struct kvm_debugregs) },
 	[VMM_SEC_LAPIC] = { "lapic", PER_VCPU, true, sizeof(struct kvm_lapic_state),
@@ -95,18 +99,18 @@ static uint32_t section_crc(const uint8_t *at, size_t payload_len)
 static int check_header(const uint8_t *bytes, size_t len, struct file_header *h)
 {
 	if (len < sizeof(*h))
-		return apf_error_set(-EINVAL, "snapshot: %zu bytes are too few for a header", len);
+		return refuse("%zu bytes are too few for a header", len);
 	memcpy(h, bytes, sizeof(*h));
 	if (memcmp(h->magic, magic, sizeof(magic)))
-		return apf_error_set(-EINVAL, "snapshot: not a snapshot (offset 0: wrong magic)");
+		return refuse("not a snapshot (offset 0: wrong magic)");
 	if (h->version != VMM_SNAPSHOT_VERSION)
-		return apf_error_set(-EINVAL, "snapshot: version %u, this program reads version %u",
-				     h->version, VMM_SNAPSHOT_VERSION);
+		return refuse("version %u, this program reads version %u", h->version,
+			      VMM_SNAPSHOT_VERSION);
 	if (h->crc != crc32c(0, bytes, CRC_AT))
-		return apf_error_set(-EINVAL, "snapshot: header damaged (checksum, offset 28)");
+		return refuse("header damaged (checksum, offset 28)");
 	if (h->machine != EM_X86_64)
-		return apf_error_set(-EINVAL, "snapshot: of machine %u, this program is for x86-64 (%u)",
-				     h->machine, EM_X86_64);
+		return refuse("of machine %u, this program is for x86-64 (%u)", h->machine,
+			      EM_X86_64);
 	return 0;
 }
 
@@ -118,27 +122,23 @@ static int take_section(const uint8_t *bytes, size_t len, size_t *pos, struct vm
 	const char *name;
 
 	if (len - *pos < sizeof(h))
-		return apf_error_set(-EINVAL, "snapshot: file ends inside a section header at offset %zu",
-				     *pos);
+		return refuse("file ends inside a section header at offset %zu", *pos);
 	memcpy(&h, at, sizeof(h));
 	if (h.kind >= VMM_SEC_COUNT)
-		return apf_error_set(-EINVAL, "snapshot: unknown section %u at offset %zu", h.kind, *pos);
+		return refuse("unknown section %u at offset %zu", h.kind, *pos);
 	name = kinds[h.kind].name;
 	if (h.index >= places(h.kind, VMM_MAX_VCPUS))
-		return apf_error_set(-EINVAL, "snapshot: section %s at offset %zu has index %u", name,
-				     *pos, h.index);
+		return refuse("section %s at offset %zu has index %u", name, *pos, h.index);
 	if (h.len < kinds[h.kind].min || h.len > kinds[h.kind].max)
-		return apf_error_set(-EINVAL, "snapshot: section %s[%u] at offset %zu has %llu bytes", name,
-				     h.index, *pos, (unsigned long long)h.len);
+		return refuse("section %s[%u] at offset %zu has %llu bytes", name, h.index, *pos,
+			      (unsigned long long)h.len);
 	if (h.len > len - *pos - sizeof(h))
-		return apf_error_set(-EINVAL, "snapshot: file ends inside section %s[%u] at offset %zu",
-				     name, h.index, *pos);
+		return refuse("file ends inside section %s[%u] at offset %zu", name, h.index, *pos);
 	if (h.crc != section_crc(at, h.len))
-		return apf_error_set(-EINVAL, "snapshot: section %s[%u] at offset %zu is damaged (checksum)",
-				     name, h.index, *pos);
+		return refuse("section %s[%u] at offset %zu is damaged (checksum)", name, h.index,
+			      *pos);
 	if (out->sec[h.kind][h.index].data)
-		return apf_error_set(-EINVAL, "snapshot: section %s[%u] twice, again at offset %zu", name,
-				     h.index, *pos);
+		return refuse("section %s[%u] twice, again at offset %zu", name, h.index, *pos);
 	out->sec[h.kind][h.index] = (struct vmm_bytes){ at + sizeof(h), h.len };
 	*pos += sizeof(h) + h.len;
 	*pos += -*pos & 7;
@@ -148,16 +148,15 @@ static int take_section(const uint8_t *bytes, size_t len, size_t *pos, struct vm
 static int check_vm(struct vmm_snapshot *s)
 {
 	if (!s->sec[VMM_SEC_VM][0].data)
-		return apf_error_set(-EINVAL, "snapshot: section vm is missing");
+		return refuse("section vm is missing");
 	memcpy(&s->vm, s->sec[VMM_SEC_VM][0].data, sizeof(s->vm));
 	if (!s->vm.cpus || s->vm.cpus > VMM_MAX_VCPUS)
-		return apf_error_set(-EINVAL, "snapshot: section vm names %u vCPUs", s->vm.cpus);
+		return refuse("section vm names %u vCPUs", s->vm.cpus);
 	if (!s->vm.mem_size || s->vm.mem_size % APF_PAGE_SIZE)
-		return apf_error_set(-EINVAL, "snapshot: section vm names %llu bytes of memory",
-				     (unsigned long long)s->vm.mem_size);
+		return refuse("section vm names %llu bytes of memory",
+			      (unsigned long long)s->vm.mem_size);
 	if (s->vm.delivery > APF_DELIVERY_USER)
-		return apf_error_set(-EINVAL, "snapshot: section vm names delivery mode %u",
-				     s->vm.delivery);
+		return refuse("section vm names delivery mode %u", s->vm.delivery);
 	return 0;
 }
 
@@ -170,11 +169,9 @@ static int check_complete(const struct vmm_snapshot *s)
 			bool there = s->sec[kind][i].data;
 
 			if (i < n && !there && kinds[kind].required)
-				return apf_error_set(-EINVAL, "snapshot: section %s[%u] is missing",
-						     kinds[kind].name, i);
+				return refuse("section %s[%u] is missing", kinds[kind].name, i);
 			if (i >= n && there)
-				return apf_error_set(-EINVAL, "snapshot: section %s[%u] is of no vCPU",
-						     kinds[kind].name, i);
+				return refuse("section %s[%u] is of no vCPU", kinds[kind].name, i);
 		}
 	}
 	return 0;
@@ -191,15 +188,13 @@ int vmm_snapshot_parse(const void *bytes, size_t len, struct vmm_snapshot *out)
 	memset(out, 0, sizeof(*out));
 	for (uint32_t i = 0; i < h.sections; i++) {
 		if (pos > len)
-			return apf_error_set(-EINVAL, "snapshot: file ends at offset %zu, in the padding "
-					     "of a section", len);
+			return refuse("file ends at offset %zu, in the padding of a section", len);
 		err = take_section(bytes, len, &pos, out);
 		if (err)
 			return err;
 	}
 	if (pos != len)
-		return apf_error_set(-EINVAL, "snapshot: file has %zu bytes, its sections end at %zu", len,
-				     pos);
+		return refuse("file has %zu bytes, its sections end at %zu", len, pos);
 	err = check_vm(out);
 	return err ? err : check_complete(out);
 }

@@ -39,7 +39,8 @@ union msrs {
 /* As the Linux boot protocol's 64-bit entry wants it. */
 static void enter_long_mode(struct kvm_sregs *sregs)
 {
-	const struct kvm_segment data = { .limit = 0xffffffff, .selector = SELECTOR_DATA, .present = 1,
+	const struct kvm_segment data = { .limit = 0xffffffff, .selector = SELECTOR_DATA,
+					  .present = 1,
 					  .type = 3, .s = 1, .db = 1, .g = 1 };
 
 	sregs->cr0 = CR0_PE_MP_ET_NE_WP_AM_PG;
@@ -47,7 +48,8 @@ static void enter_long_mode(struct kvm_sregs *sregs)
 	sregs->cr4 = CR4_PAE;
 	sregs->efer = EFER_LME_LMA;
 	sregs->gdt.limit = 4 * 8 - 1;
-	sregs->cs = (struct kvm_segment){ .limit = 0xffffffff, .selector = SELECTOR_CODE, .present = 1,
+	sregs->cs = (struct kvm_segment){ .limit = 0xffffffff, .selector = SELECTOR_CODE,
+					  .present = 1,
 					  .type = 11, .s = 1, .l = 1, .g = 1 };
 	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
 }
@@ -184,8 +186,8 @@ static int load_xsave(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 	size_t size = xsave_size(v->vm), have = s->sec[VMM_SEC_XSAVE][v->id].len;
 
 	if (have != size)
-		return apf_error_set(-EINVAL, "snapshot: section xsave[%u] has %zu bytes, this processor's "
-				     "state has %zu", v->id, have, size);
+		return apf_error_set(-EINVAL, "snapshot: section xsave[%u] has %zu bytes, this "
+				     "processor's state has %zu", v->id, have, size);
 	return load_piece(v, s, &p);
 }
 
@@ -271,8 +273,8 @@ static int check_refused(const struct vmm_vcpu *v, const struct kvm_msr_entry *e
 	m.head.entries[0].index = e->index;
 	if (ioctl(v->fd, KVM_GET_MSRS, &m) == 1 && m.head.entries[0].data == e->data)
 		return 0;
-	return apf_error_set(-EINVAL, "snapshot: vCPU %u: KVM does not take 0x%llx for MSR 0x%x", v->id,
-			     (unsigned long long)e->data, e->index);
+	return apf_error_set(-EINVAL, "snapshot: vCPU %u: KVM does not take 0x%llx for MSR 0x%x",
+			     v->id, (unsigned long long)e->data, e->index);
 }
 
 static int write_msrs(const struct vmm_vcpu *v, const struct kvm_msr_entry *e, uint32_t count)
@@ -303,12 +305,13 @@ static int load_msrs(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 	int err;
 
 	if (m->nmsrs > MSRS_MAX || b->len != sizeof(*m) + m->nmsrs * sizeof(m->entries[0]))
-		return apf_error_set(-EINVAL, "snapshot: section msrs[%u] has %u entries in %zu bytes",
+		return apf_error_set(-EINVAL, "snapshot: section msrs[%u]: %u entries in %zu bytes",
 				     v->id, m->nmsrs, b->len);
 	for (uint32_t i = 0; i < m->nmsrs; i++)
 		if (apf_kvm_owns_msr(m->entries[i].index))
-			return apf_error_set(-EINVAL, "snapshot: section msrs[%u] holds MSR 0x%x, which "
-					     "belongs into section apf", v->id, m->entries[i].index);
+			return apf_error_set(-EINVAL, "snapshot: section msrs[%u] holds MSR 0x%x, "
+					     "which belongs into section apf", v->id,
+					     m->entries[i].index);
 	err = apf_kvm_need_msrs(v->vm->apf, m);
 	return err ? err : write_msrs(v, m->entries, m->nmsrs);
 }
@@ -344,8 +347,7 @@ static int save_apf(struct vmm_vcpu *v, struct vmm_snapshot_writer *w, struct kv
 	if (!at)
 		return -ENOMEM;
 	if (apf_kvm_vcpu_save(v->apf, at, size, &mp->mp_state) != size)
-		return apf_error_set(-EAGAIN, "vmm: vCPU %u: its APF state changed while it was saved",
-				     v->id);
+		return apf_error_set(-EAGAIN, "vmm: vCPU %u: APF state changes while saved", v->id);
 	vmm_snapshot_add(w, VMM_SEC_MP_STATE, v->id, mp, sizeof(*mp));
 	return 0;
 }

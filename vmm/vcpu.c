@@ -65,8 +65,8 @@ static void serve(struct vmm_vcpu *v)
 			   (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason);
 		break;
 	case KVM_EXIT_INTERNAL_ERROR:
-		vmm_finish(v->vm, VMM_END_CRASH, "vCPU %u: KVM cannot go on (internal error %u)", v->id,
-			   v->run->internal.suberror);
+		vmm_finish(v->vm, VMM_END_CRASH, "vCPU %u: KVM cannot go on (internal error %u)",
+			   v->id, v->run->internal.suberror);
 		break;
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_INTR:
@@ -81,7 +81,7 @@ static void serve(struct vmm_vcpu *v)
 static void failed(struct vmm_vcpu *v, int err)
 {
 	if (err == -EIO)
-		vmm_finish(v->vm, VMM_END_PAGE_LOST, "vCPU %u needs a page that is lost, at 0x%llx: %s",
+		vmm_finish(v->vm, VMM_END_PAGE_LOST, "vCPU %u needs a lost page, at 0x%llx: %s",
 			   v->id, (unsigned long long)apf_kvm_lost(v->apf),
 			   apf_mem_lost_text(v->vm->mem));
 	else if (err == -EHWPOISON)

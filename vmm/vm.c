@@ -24,13 +24,14 @@
 
 static const char *const end_names[] = {
 	[VMM_RUNNING] = "running", [VMM_END_UNTIL] = "until", [VMM_END_POWEROFF] = "poweroff",
-	[VMM_END_DEBUG_EXIT] = "debug-exit", [VMM_END_RESET] = "reset", [VMM_END_CRASH] = "crash", [VMM_END_TIMEOUT] = "timeout",
-	[VMM_END_STOP] = "stop", [VMM_END_SIGNAL] = "stop",
+	[VMM_END_DEBUG_EXIT] = "debug-exit", [VMM_END_RESET] = "reset", [VMM_END_CRASH] = "crash",
+	[VMM_END_TIMEOUT] = "timeout", [VMM_END_STOP] = "stop", [VMM_END_SIGNAL] = "stop",
 	[VMM_END_PAGE_LOST] = "page-lost", [VMM_END_ERROR] = "error",
 };
 
 static const char *const delivery_names[] = {
-	[APF_DELIVERY_SYNC] = "sync", [APF_DELIVERY_KERNEL] = "kernel", [APF_DELIVERY_USER] = "user",
+	[APF_DELIVERY_SYNC] = "sync", [APF_DELIVERY_KERNEL] = "kernel",
+	[APF_DELIVERY_USER] = "user",
 };
 
 const char *vmm_end_name(enum vmm_end end)
@@ -108,7 +109,8 @@ static int open_kvm(struct vmm *vm)
 	vm->run_size = (size_t)n;
 	n = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
 	if (n > 0 && vm->cfg.cpus > (unsigned int)n)
-		return apf_error_set(-EINVAL, "vmm: %u vCPUs; this KVM has at most %d", vm->cfg.cpus, n);
+		return apf_error_set(-EINVAL, "vmm: %u vCPUs; this KVM has at most %d",
+				     vm->cfg.cpus, n);
 	return 0;
 }
 

@@ -50,7 +50,7 @@ struct vmm_config {
 	unsigned int cpus;		/* 1..VMM_MAX_VCPUS */
 	enum apf_delivery delivery;
 	enum apf_halt halt;
-	struct apf_store *store;	/* taken over, also on failure; NULL: all RAM is zero and here */
+	struct apf_store *store;	/* taken over, also on failure; NULL: RAM starts empty */
 	struct vmm_console_config console;
 	const char *input;		/* bytes for the guest's serial port; copied */
 	size_t input_len;
@@ -100,7 +100,8 @@ void vmm_stop(struct vmm *vm);
  * Save the paused VM as a folder that must not exist: writes DIR.tmp and renames it.
  * Deliveries must be frozen (apf_kvm_freeze). progress may be NULL. 0 or negative errno.
  */
-int vmm_save(struct vmm *vm, const char *dir, void (*progress)(void *arg, uint64_t done), void *arg);
+int vmm_save(struct vmm *vm, const char *dir, void (*progress)(void *arg, uint64_t done),
+	     void *arg);
 
 /*
  * End the VM for this reason, with a text for the operator (printf style); the
@@ -134,7 +135,7 @@ uint64_t vmm_now_ns(void);
 
 struct vmm_loop_config {
 	const char *control;		/* path of the control socket, or NULL */
-	uint64_t start_ns;		/* CLOCK_MONOTONIC; "ms" of the status reply counts from it */
+	uint64_t start_ns;		/* CLOCK_MONOTONIC; "ms" of a status counts from it */
 	uint64_t timeout_ns;		/* from the call on; 0: none */
 	void (*tick)(void *arg);	/* about every 100 ms; may be NULL */
 	void *arg;

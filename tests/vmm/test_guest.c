@@ -46,8 +46,8 @@ static void write_elf(const char *path)
 	const uint64_t len = (uint64_t)(test_guest_end - test_guest_start);
 	Elf64_Ehdr e = { .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_entry = LOAD,
 			 .e_phoff = sizeof(e), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 };
-	const Elf64_Phdr p = { .p_type = PT_LOAD, .p_offset = sizeof(e) + sizeof(p), .p_filesz = len,
-			       .p_memsz = len, .p_paddr = LOAD, .p_vaddr = LOAD };
+	const Elf64_Phdr p = { .p_type = PT_LOAD, .p_offset = sizeof(e) + sizeof(p),
+			       .p_filesz = len, .p_memsz = len, .p_paddr = LOAD, .p_vaddr = LOAD };
 	FILE *f = fopen(path, "w");
 
 	memcpy(e.e_ident, ELFMAG, SELFMAG);
@@ -130,8 +130,11 @@ static void run_until(struct vmm *vm, const char *control, enum vmm_end want)
 
 static void wait_line(struct vmm *vm, const char *text)
 {
-	for (unsigned int i = 0; i < LIMIT_S * 1000 && !vmm_console_seen(vmm_console(vm), text); i++)
+	for (unsigned int ms = 0; ms < LIMIT_S * 1000; ms++) {
+		if (vmm_console_seen(vmm_console(vm), text))
+			break;
 		usleep(1000);
+	}
 	assert_true(vmm_console_seen(vmm_console(vm), text));
 }
 
@@ -284,8 +287,8 @@ static void *talk(void *path)
 static void test_control_socket_answers_every_line(void **state)
 {
 	static const char *const answers[] = {
-		"expected one JSON object a line", "unknown cmd", "snapshot needs", "\"outstanding\":0",
-		"\"ok\":true",
+		"expected one JSON object a line", "unknown cmd", "snapshot needs",
+		"\"outstanding\":0", "\"ok\":true",
 	};
 	struct vmm *vm = boot("", 1);
 	const char *path = in_folder("control");

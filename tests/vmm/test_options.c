@@ -43,7 +43,8 @@ static void test_escapes(void **state)
 
 static void test_numbers_and_seconds(void **state)
 {
-	static const char *const bad[] = { "", "x", "-1", "5x", " 5", "11", "99999999999999999999" };
+	static const char *const bad[] = { "", "x", "-1", "5x", " 5", "11",
+					   "99999999999999999999" };
 	static const char *const bad_seconds[] = { "", "x", "-1", "0", "1s", "nan", "inf", "1e10" };
 	uint64_t v;
 
@@ -121,7 +122,8 @@ static void test_wrong_usage_ends_with_code_2(void **state)
 		{ cmd_restore, { "restore", "dir", "--delivery", "user", "--input", "\\q" } },
 		{ cmd_snapshot, { "snapshot" } },
 		{ cmd_snapshot, { "snapshot", "--control", "c" } },
-		{ cmd_snapshot, { "snapshot", "--control", "c", "--to", "d", "--min-outstanding", "x" } },
+		{ cmd_snapshot, { "snapshot", "--control", "c", "--to", "d", "--min-outstanding",
+				  "x" } },
 	};
 
 	for (size_t i = 0; i < COUNT(cases); i++)
@@ -130,8 +132,10 @@ static void test_wrong_usage_ends_with_code_2(void **state)
 
 static void test_what_is_not_there_ends_with_code_1(void **state)
 {
-	static const char *const restore[] = { "restore", "/nonexistent", "--delivery", "user", NULL };
-	static const char *const snapshot[] = { "snapshot", "--control", "/nonexistent", "--to", "d", NULL };
+	static const char *const restore[] = { "restore", "/nonexistent", "--delivery", "user",
+					       NULL };
+	static const char *const snapshot[] = { "snapshot", "--control", "/nonexistent", "--to",
+						"d", NULL };
 	static const char *const show[] = { "snapshot", "--show", "/nonexistent", NULL };
 
 	assert_int_equal(call(cmd_restore, restore), EXIT_ERROR);

@@ -44,8 +44,10 @@ static void begin(struct port *p, const char *input)
 {
 	memset(p, 0, sizeof(*p));
 	assert_int_equal(pipe(p->pipe), 0);
-	const struct vmm_console_config cfg = { .out_fd = p->pipe[1], .marks = marks, .nr_marks = 2,
-						.until = "all done", .until_seen = until_seen, .ctx = p };
+	const struct vmm_console_config cfg = {
+		.out_fd = p->pipe[1], .marks = marks, .nr_marks = 2, .until = "all done",
+		.until_seen = until_seen, .ctx = p,
+	};
 
 	assert_int_equal(vmm_console_init(&p->c, &cfg), 0);
 	p->s.console = &p->c;
@@ -168,8 +170,9 @@ static void test_input_is_read_in_order_with_its_interrupt(void **state)
 	assert_int_equal(reg(&p, UART_IIR), UART_IIR_RDI);
 	assert_int_equal(reg(&p, UART_RX), 'g');
 	assert_true(p.level);
+	/* Clearing the FIFO keeps the operator's bytes. */
 	vmm_serial_write(&p.s, UART_FCR, UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR);
-	assert_int_equal(reg(&p, UART_RX), 'o');	/* clearing the FIFO keeps the operator's bytes */
+	assert_int_equal(reg(&p, UART_RX), 'o');
 	assert_false(p.level);
 	assert_int_equal(reg(&p, UART_RX), 0);
 	assert_int_equal(reg(&p, UART_LSR), UART_LSR_TEMT | UART_LSR_THRE);

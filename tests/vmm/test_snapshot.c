@@ -21,12 +21,15 @@
 
 /* Smallest possible payloads, in the order of enum vmm_section. */
 static const size_t sizes[VMM_SEC_COUNT] = {
-	[VMM_SEC_VM] = sizeof(struct vmm_snapshot_vm), [VMM_SEC_CLOCK] = sizeof(struct kvm_clock_data),
-	[VMM_SEC_IRQCHIP] = sizeof(struct kvm_irqchip), [VMM_SEC_PIT] = sizeof(struct kvm_pit_state2),
+	[VMM_SEC_VM] = sizeof(struct vmm_snapshot_vm),
+	[VMM_SEC_CLOCK] = sizeof(struct kvm_clock_data),
+	[VMM_SEC_IRQCHIP] = sizeof(struct kvm_irqchip),
+	[VMM_SEC_PIT] = sizeof(struct kvm_pit_state2),
 	[VMM_SEC_SERIAL] = sizeof(struct vmm_serial_regs) + 3,
 	[VMM_SEC_CPUID] = sizeof(struct kvm_cpuid2), [VMM_SEC_REGS] = sizeof(struct kvm_regs),
 	[VMM_SEC_SREGS] = sizeof(struct kvm_sregs), [VMM_SEC_XSAVE] = sizeof(struct kvm_xsave),
-	[VMM_SEC_XCRS] = sizeof(struct kvm_xcrs), [VMM_SEC_DEBUGREGS] = sizeof(struct kvm_debugregs),
+	[VMM_SEC_XCRS] = sizeof(struct kvm_xcrs),
+	[VMM_SEC_DEBUGREGS] = sizeof(struct kvm_debugregs),
 	[VMM_SEC_LAPIC] = sizeof(struct kvm_lapic_state), [VMM_SEC_MSRS] = sizeof(struct kvm_msrs),
 	[VMM_SEC_EVENTS] = sizeof(struct kvm_vcpu_events),
 	[VMM_SEC_MP_STATE] = sizeof(struct kvm_mp_state), [VMM_SEC_TSC_KHZ] = 4, [VMM_SEC_APF] = 13,
@@ -94,7 +97,7 @@ static void test_truncated_at_any_byte_is_refused(void **state)
 	struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
 
 	for (size_t len = 0; len < w.len; len++) {
-		uint8_t *copy = malloc(len + 1);	/* an access behind the end is seen by ASan */
+		uint8_t *copy = malloc(len + 1);	/* ASan sees an access behind the end */
 
 		memcpy(copy, w.data, len);
 		assert_int_equal(vmm_snapshot_parse(copy, len, &snap), -EINVAL);
@@ -161,7 +164,8 @@ static void put_header_crc(uint8_t *file)
 
 static void test_absurd_lengths_are_refused_whatever_the_checksum_says(void **state)
 {
-	static const uint64_t absurd[] = { 0, 1, 1ull << 32, 1ull << 63, UINT64_MAX, UINT64_MAX - 31 };
+	static const uint64_t absurd[] = { 0, 1, 1ull << 32, 1ull << 63, UINT64_MAX,
+					   UINT64_MAX - 31 };
 
 	for (size_t i = 0; i < COUNT(absurd); i++) {
 		struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
