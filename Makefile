@@ -11,6 +11,7 @@ MEM = 256M
 CPUS =
 PAGES =
 GUEST = 6.12
+SLICE = 100
 
 .PHONY: all run test setup build clean
 all: build
@@ -25,7 +26,7 @@ build: setup
 
 run: build
 	@echo "== running"
-	@lab/job N=$(N) LATENCY=$(LATENCY) MEM=$(MEM) CPUS=$(CPUS) PAGES=$(PAGES) GUEST=$(GUEST)
+	@lab/job N=$(N) LATENCY=$(LATENCY) MEM=$(MEM) CPUS=$(CPUS) PAGES=$(PAGES) GUEST=$(GUEST) SLICE=$(SLICE)
 
 test: build
 	@echo "== testing"
