@@ -27,6 +27,7 @@
 #define LIMIT_S	30
 
 extern const uint8_t test_guest_start[], test_guest_end[];
+extern const uint8_t test_multiboot_start[], test_multiboot_end[];
 
 static char folder[64];
 static const char *const marks[] = { "@apf " };
@@ -60,12 +61,24 @@ static void write_elf(const char *path)
 	fclose(f);
 }
 
+static void write_file(const char *path, const void *bytes, size_t len)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(bytes, len, 1, f), 1);
+	fclose(f);
+}
+
 static int set_up(void **state)
 {
 	strcpy(folder, "/tmp/apf-vmm-XXXXXX");
 	if (!mkdtemp(folder))
 		return -1;
 	write_elf(in_folder("guest"));
+	write_file(in_folder("multiboot"), test_multiboot_start,
+		   (size_t)(test_multiboot_end - test_multiboot_start));
+	write_file(in_folder("module"), "content", sizeof("content"));
 	return 0;
 }
 
@@ -84,6 +97,8 @@ static int tear_down(void **state)
 {
 	remove_snapshot("snap");
 	unlink(in_folder("guest"));
+	unlink(in_folder("multiboot"));
+	unlink(in_folder("module"));
 	return rmdir(folder);
 }
 
@@ -108,8 +123,6 @@ static struct vmm *boot(const char *input, unsigned int cpus)
 	const struct vmm_config cfg = config(input, cpus);
 	struct vmm *vm;
 
-	if (access("/dev/kvm", R_OK | W_OK))
-		skip();
 	check(vmm_create(&cfg, &vm));
 	check(vmm_boot(vm, &b));
 	check(vmm_start(vm));
@@ -145,7 +158,7 @@ static void test_each_way_to_end(void **state)
 		enum vmm_end end;
 	} cases[] = {
 		{ "q", VMM_END_POWEROFF }, { "r", VMM_END_RESET }, { "k", VMM_END_RESET },
-		{ "c", VMM_END_CRASH },
+		{ "c", VMM_END_CRASH }, { "e", VMM_END_DEBUG_EXIT },
 	};
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
@@ -156,6 +169,45 @@ static void test_each_way_to_end(void **state)
 		assert_string_equal(vmm_console_marks(vmm_console(vm))->text, "@apf ready");
 		vmm_destroy(vm);
 	}
+}
+
+static void test_debug_exit_takes_values_of_any_width(void **state)
+{
+	static const struct {
+		const char *input;
+		uint32_t value;
+	} cases[] = { { "e", 0x10 }, { "l", 0x12345678 } };
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct vmm *vm = boot(cases[i].input, 1);
+
+		assert_int_equal(vmm_debug_exit(vm), -1);
+		run_until(vm, NULL, VMM_END_DEBUG_EXIT);
+		assert_int_equal(vmm_debug_exit(vm), cases[i].value);
+		vmm_destroy(vm);
+	}
+}
+
+static void test_multiboot_guest_gets_command_line_and_module(void **state)
+{
+	static const char *const said[] = { "@apf entered", "@apf a=1 b", "@apf its text", "@apf content" };
+	const struct vmm_boot b = { .kernel = in_folder("multiboot"), .cmdline = "a=1 b", .nr_files = 1,
+				    .files = { { .path = in_folder("module"), .text = "its text" } } };
+	const struct vmm_config cfg = config("", 1);
+	const struct vmm_mark *m;
+	struct vmm *vm;
+
+	check(vmm_create(&cfg, &vm));
+	check(vmm_boot(vm, &b));
+	check(vmm_start(vm));
+	vmm_resume(vm);
+	run_until(vm, NULL, VMM_END_DEBUG_EXIT);
+	m = vmm_console_marks(vmm_console(vm));
+	for (size_t i = 0; i < COUNT(said); i++, m = m->next) {
+		assert_non_null(m);
+		assert_string_equal(m->text, said[i]);
+	}
+	vmm_destroy(vm);
 }
 
 static void test_time_limit_ends_a_guest_that_never_does(void **state)
@@ -345,8 +397,6 @@ static void test_what_a_host_cannot_give_is_an_error(void **state)
 	const struct vmm_boot b = { .kernel = "/nonexistent", .cmdline = "" };
 	struct vmm *vm;
 
-	if (access("/dev/kvm", R_OK | W_OK))
-		skip();
 	cfg.mem_size = 1ull << 60;
 	assert_true(vmm_create(&cfg, &vm) < 0);
 	cfg.mem_size = MEM;
@@ -359,6 +409,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_way_to_end),
+		cmocka_unit_test(test_debug_exit_takes_values_of_any_width),
+		cmocka_unit_test(test_multiboot_guest_gets_command_line_and_module),
 		cmocka_unit_test(test_time_limit_ends_a_guest_that_never_does),
 		cmocka_unit_test(test_snapshot_and_lazy_restore_in_every_mode),
 		cmocka_unit_test(test_a_restored_vm_can_be_saved_before_its_pages_have_come),
@@ -367,5 +419,9 @@ int main(void)
 		cmocka_unit_test(test_what_a_host_cannot_give_is_an_error),
 	};
 
+	if (access("/dev/kvm", R_OK | W_OK)) {
+		printf("1..0 # SKIP /dev/kvm: %s\n", strerror(errno));
+		return 0;
+	}
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
