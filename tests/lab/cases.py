@@ -103,7 +103,7 @@ class Lab:
             return folder, json.load(f)
 
     def restore(self, folder, delivery, *extra, line="go touch", latency="10ms", until="@apf done",
-                check=True, timeout=240):
+                check=True, timeout=120):
         self.number += 1
         report = self.path(f"restore-{self.number}.json")
         done = self.apf("restore", folder, "--delivery", delivery, "--latency", latency, "--input",
