@@ -11,10 +11,13 @@ int arch_vm_init(struct apf_kvm *k);
 /* Prepare the vCPU: which registers KVM_RUN copies out. */
 void arch_vcpu_init(struct apf_kvm_vcpu *v);
 
-/* After a trap: the vCPU's state as the engine wants it, and its program counter. */
+/*
+ * The vCPU's state as the engine wants it, and its program counter; after a KVM_RUN that
+ * was interrupted (a trap, a kick), with which nothing is half done.
+ */
 int arch_fault(struct apf_kvm_vcpu *v, struct apf_fault *f, uint64_t *pc);
 
-/* Make the NP exception pending with this token (C13). 0 or negative errno. */
+/* Make a notification's exception pending with this token (C13). 0 or negative errno. */
 int arch_inject(struct apf_kvm_vcpu *v, uint32_t token);
 
 /* Current program counter. */

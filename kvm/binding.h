@@ -53,10 +53,12 @@ struct apf_kvm_vcpu {
 
 	atomic_bool kicked;		/* the VMM wants apf_kvm_run to return */
 	atomic_bool later;		/* the engine has something queued (N6) */
+	atomic_bool due;		/* it has a ready to inject at the next entry (L5) */
 	bool timer_armed;		/* it looks again; under lock */
 	uint64_t backoff_ns;		/* of that timer; under lock */
 
 	/* The rest belongs to the vCPU's thread. */
+	bool looked;			/* at the queue, since the last exit */
 	uint64_t halt_page;		/* halted for this page, or NO_PAGE */
 	uint64_t halt_pc;
 	uint64_t raced_page;
@@ -84,6 +86,8 @@ int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
 
 /* vcpu.c: what to do about APF_OUT_ bits; lock held. */
 void act_on(struct apf_kvm_vcpu *v, unsigned int out);
+/* Tell the engine that a page has come, or is lost (res < 0); lock held. APF_OUT_ bits. */
+unsigned int page_over(struct apf_kvm_vcpu *v, uint64_t gfn, int res);
 /* Ask for a page until the queue takes it: 1 here, 0 on its way, -EIO lost. */
 int want(struct apf_kvm *k, uint64_t page);
 

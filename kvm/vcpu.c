@@ -33,12 +33,22 @@ int want(struct apf_kvm *k, uint64_t page)
 	return r;
 }
 
-/* Lock held. `later` may only be taken back where the whole queue was looked at. */
-static void poll_engine(struct apf_kvm_vcpu *v)
+unsigned int page_over(struct apf_kvm_vcpu *v, uint64_t gfn, int res)
+{
+	return res < 0 ? apf_vcpu_page_failed(v->engine, gfn) : apf_vcpu_page_done(v->engine, gfn);
+}
+
+/*
+ * Lock held. `later` may only be taken back where the whole queue was looked at. at: the
+ * state in which the vCPU runs on, or NULL.
+ */
+static void poll_engine(struct apf_kvm_vcpu *v, const struct apf_fault *at)
 {
 	atomic_store(&v->later, false);
-	act_on(v, apf_vcpu_poll(v->engine));
-	if (!atomic_load(&v->later))
+	if (at)
+		atomic_store(&v->due, false);
+	act_on(v, at ? apf_vcpu_enter(v->engine, at) : apf_vcpu_poll(v->engine));
+	if (!atomic_load(&v->later) && !atomic_load(&v->due))
 		v->backoff_ns = BACKOFF_MIN_NS;
 }
 
@@ -51,7 +61,7 @@ static void later_fired(void *arg)
 	if (atomic_load(&v->later)) {
 		v->backoff_ns = v->backoff_ns < BACKOFF_MAX_NS / 2 ? v->backoff_ns * 2
 								   : BACKOFF_MAX_NS;
-		poll_engine(v);
+		poll_engine(v, NULL);
 	}
 	pthread_mutex_unlock(&v->lock);
 }
@@ -84,7 +94,9 @@ void act_on(struct apf_kvm_vcpu *v, unsigned int out)
 		atomic_store(&v->later, true);
 		arm_later(v);
 	}
-	if ((out & APF_OUT_WAKE) && atomic_load(&v->attached)) {
+	if (out & APF_OUT_KICK)
+		atomic_store(&v->due, true);
+	if ((out & (APF_OUT_WAKE | APF_OUT_KICK)) && atomic_load(&v->attached)) {
 		atomic_fetch_add(&v->kicks, 1);
 		pthread_kill(v->thread, v->k->cfg.kick_signal);
 	}
@@ -121,11 +133,35 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	return r;
 }
 
+/*
+ * The vCPU's own thread, between two runs. A HLT ends with it, the guest's as well as
+ * ours (L11); one that is not up, or was just sent an INIT, takes no exception.
+ */
+static int op_inject(void *ctx, uint32_t token)
+{
+	struct apf_kvm_vcpu *v = ctx;
+	struct kvm_mp_state mp;
+
+	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
+		return -errno;
+	if (mp.mp_state != KVM_MP_STATE_RUNNABLE && mp.mp_state != KVM_MP_STATE_HALTED)
+		return -EAGAIN;
+	if (mp.mp_state == KVM_MP_STATE_HALTED) {
+		mp.mp_state = KVM_MP_STATE_RUNNABLE;
+		if (ioctl(v->fd, KVM_SET_MP_STATE, &mp) < 0)
+			return -errno;
+	}
+	v->halt_page = NO_PAGE;
+	v->backoff_ns = BACKOFF_MIN_NS;
+	return arch_inject(v, token);
+}
+
 static const struct apf_engine_ops engine_ops = {
 	.read32 = op_read32,
 	.write32 = op_write32,
 	.is_ram = op_is_ram,
 	.raise = op_raise,
+	.inject = op_inject,
 };
 
 int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run,
@@ -133,7 +169,7 @@ int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run
 {
 	unsigned int place = atomic_load(&k->nr_vcpus);
 	struct apf_vcpu_config cfg = {
-		.abi = APF_ABI_X86_INT,
+		.abi = k->cfg.abi,
 		.vcpu_id = id,
 		.max_outstanding = k->cfg.max_outstanding,
 		.has_lapic = true,
@@ -280,7 +316,7 @@ static int decide(struct apf_kvm_vcpu *v, uint64_t page, uint64_t gpa, struct ap
 		  uint64_t *pc)
 {
 	struct apf_fault f = { 0 };
-	int err = arch_fault(v, &f, pc);
+	int r, err = arch_fault(v, &f, pc);
 
 	if (err)
 		return err;
@@ -291,8 +327,9 @@ static int decide(struct apf_kvm_vcpu *v, uint64_t page, uint64_t gpa, struct ap
 		act_on(v, apf_vcpu_undo(v->engine, d->token));
 		d->verdict = APF_WAIT;
 	}
-	if (want(v->k, page) != 0)
-		act_on(v, apf_vcpu_page_done(v->engine, f.gfn));
+	r = want(v->k, page);
+	if (r)
+		act_on(v, page_over(v, f.gfn, r));
 	else
 		count_outstanding(v);
 	pthread_mutex_unlock(&v->lock);
@@ -356,7 +393,32 @@ static int memory_fault(struct apf_kvm_vcpu *v, int err)
 	return trap_on_page(v, page);
 }
 
-/* Before the guest runs on: the halt whose page has come, the ready that could not go out. */
+/*
+ * A ready that is an exception goes out only after a run that was interrupted, when
+ * nothing of the guest's last instruction is half done (L5). 1, or negative errno.
+ */
+static int offer_ready(struct apf_kvm_vcpu *v)
+{
+	struct apf_fault at = { 0 };
+	uint64_t pc;
+	int err;
+
+	if (!atomic_load(&v->due) && !atomic_load(&v->later))
+		return 1;
+	err = arch_fault(v, &at, &pc);
+	if (err)
+		return err;
+	pthread_mutex_lock(&v->lock);
+	poll_engine(v, &at);
+	pthread_mutex_unlock(&v->lock);
+	v->looked = true;
+	return 1;
+}
+
+/*
+ * Before the guest runs on: the halt whose page has come, the ready that could not go
+ * out. One that is due interrupts the run before it reaches the guest.
+ */
 static int before_run(struct apf_kvm_vcpu *v)
 {
 	if (v->halt_page != NO_PAGE && want(v->k, v->halt_page) != 0) {
@@ -365,11 +427,14 @@ static int before_run(struct apf_kvm_vcpu *v)
 		if (err)
 			return apf_error_set(err, "vcpu %u: end of halt: %s", v->id, strerror(-err));
 	}
-	if (atomic_load_explicit(&v->later, memory_order_relaxed)) {
+	if (atomic_load_explicit(&v->later, memory_order_relaxed) && !v->looked) {
 		pthread_mutex_lock(&v->lock);
-		poll_engine(v);
+		poll_engine(v, NULL);
 		pthread_mutex_unlock(&v->lock);
 	}
+	if (atomic_load_explicit(&v->due, memory_order_relaxed))
+		pthread_kill(v->thread, v->k->cfg.kick_signal);
+	v->looked = false;
 	return 0;
 }
 
@@ -384,7 +449,7 @@ int apf_kvm_run(struct apf_kvm_vcpu *v)
 		if (ioctl(v->fd, KVM_RUN, 0) == 0)
 			r = arch_exit(v);
 		else if (errno == EINTR || errno == EAGAIN)
-			r = interrupted(v) ?: 1;
+			r = interrupted(v) ?: offer_ready(v);
 		else
 			r = memory_fault(v, -errno) ?: 1;
 	}
@@ -441,13 +506,15 @@ static int ask_again(struct apf_kvm_vcpu *v)
 		return -ENOMEM;
 	pthread_mutex_lock(&v->lock);
 	apf_vcpu_for_each(v->engine, collect, &l);
-	poll_engine(v);
+	poll_engine(v, NULL);
 	pthread_mutex_unlock(&v->lock);
 	for (size_t i = 0; i < l.n; i++) {
-		if (want(v->k, gpa_to_page(v->k, l.gfn[i] << APF_PAGE_SHIFT)) == 0)
+		int r = want(v->k, gpa_to_page(v->k, l.gfn[i] << APF_PAGE_SHIFT));
+
+		if (!r)
 			continue;
 		pthread_mutex_lock(&v->lock);
-		act_on(v, apf_vcpu_page_done(v->engine, l.gfn[i]));
+		act_on(v, page_over(v, l.gfn[i], r));
 		pthread_mutex_unlock(&v->lock);
 	}
 	free(l.gfn);

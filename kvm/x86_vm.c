@@ -134,8 +134,11 @@ void apf_kvm_cpuid(const struct apf_kvm *k, struct kvm_cpuid2 *cpuid)
 		if (e->function != APF_CPUID_LEAF)
 			continue;
 		e->eax &= ~all;
-		if (k->cfg.delivery != APF_DELIVERY_SYNC)
-			e->eax |= APF_CPUID_ASYNC_PF | APF_CPUID_INT;
+		if (k->cfg.delivery == APF_DELIVERY_SYNC)
+			continue;
+		e->eax |= APF_CPUID_ASYNC_PF;
+		if (k->cfg.abi == APF_ABI_X86_INT)
+			e->eax |= APF_CPUID_INT;
 	}
 }
 

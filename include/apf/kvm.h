@@ -50,6 +50,7 @@ struct apf_kvm_config {
 	const struct apf_kvm_slot *slots;	/* copied; at most 8 */
 	unsigned int nr_slots;
 	enum apf_delivery delivery;
+	enum apf_abi_id abi;		/* the generation offered; 0 = INT, the only one of KERNEL */
 	enum apf_halt halt;
 	struct apf_policy policy;
 	uint32_t max_vcpus;		/* 1..4096 */
@@ -78,8 +79,8 @@ void apf_kvm_destroy(struct apf_kvm *k);
 void apf_kvm_pages_done(void *ctx, const struct apf_mem_done *d, unsigned int n);
 
 /*
- * Edit a CPUID table before KVM_SET_CPUID2: announces what the delivery mode
- * offers (N5: bits 4 and 14, never 10; sync: neither).
+ * Edit a CPUID table before KVM_SET_CPUID2: announces what the delivery mode and
+ * the generation offer (N5: bits 4 and 14, never 10; I8, 2010: 4 alone; sync: none).
  */
 void apf_kvm_cpuid(const struct apf_kvm *k, struct kvm_cpuid2 *cpuid);
 
