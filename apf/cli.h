@@ -33,6 +33,7 @@ int cmd_restore(int argc, char **argv, uint64_t start_ns);
 /* Options that `run` and `restore` have in common. Texts point into argv but for input. */
 struct vm_options {
 	enum apf_delivery delivery;
+	enum apf_abi_id abi;	/* 0: not given */
 	enum apf_halt halt;
 	const char *control, *serial, *json, *until;
 	const char *marks[MARKS_MAX];
@@ -44,11 +45,12 @@ struct vm_options {
 
 enum {
 	OPT_DELIVERY = 256, OPT_CONTROL, OPT_SERIAL, OPT_INPUT, OPT_MARK, OPT_UNTIL, OPT_JSON,
-	OPT_HALT, OPT_TIMEOUT, OPT_OWN,		/* a command's own numbers start here */
+	OPT_HALT, OPT_TIMEOUT, OPT_ABI, OPT_OWN,		/* a command's own numbers start here */
 };
 
 #define VM_LONG_OPTIONS							\
 	{ "delivery", required_argument, NULL, OPT_DELIVERY },		\
+	{ "abi", required_argument, NULL, OPT_ABI },			\
 	{ "control", required_argument, NULL, OPT_CONTROL },		\
 	{ "serial", required_argument, NULL, OPT_SERIAL },		\
 	{ "input", required_argument, NULL, OPT_INPUT },		\

@@ -133,6 +133,16 @@ static int option_halt(struct vm_options *o, const char *arg, const char *comman
 	return 0;
 }
 
+static int option_abi(struct vm_options *o, const char *arg, const char *command)
+{
+	const char *name;
+
+	for (o->abi = 1; (name = apf_abi_name(o->abi)); o->abi++)
+		if (!strcmp(arg, name))
+			return 0;
+	return usage_error(command, "--abi '%s': not int, 2010 or rfc", arg);
+}
+
 int vm_option(struct vm_options *o, int c, const char *arg, const char *command)
 {
 	switch (c) {
@@ -141,6 +151,8 @@ int vm_option(struct vm_options *o, int c, const char *arg, const char *command)
 			return usage_error(command, "--delivery '%s': not sync, kernel or user",
 					   arg);
 		return 0;
+	case OPT_ABI:
+		return option_abi(o, arg, command);
 	case OPT_CONTROL:
 		o->control = arg;
 		return 0;

@@ -86,6 +86,7 @@ struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t
 
 	apf_mem_stats(vmm_mem(vm), &m);
 	add(o, "delivery", json_object_new_string(vmm_delivery_name(cfg->delivery)));
+	add(o, "abi", json_object_new_string(apf_abi_name(cfg->abi)));
 	add(o, "cpus", number(cfg->cpus));
 	add(o, "mem", number((int64_t)cfg->mem_size));
 	add(o, "first_instruction_ms", first ? milliseconds(first - s->start_ns) : NULL);

@@ -37,6 +37,7 @@ static const char help[] =
 "                     sync: not at all, the processor stands still;\n"
 "                     kernel: by KVM's own asynchronous page faults;\n"
 "                     user: by libapf\n"
+"  --abi GENERATION   int, rfc or 2010: must be what the snapshot was saved with (default)\n"
 "  --store SPEC       where pages come from (default file:DIR/ram); filters stand in\n"
 "                     front: latency:20ms,file:PATH  error:rate=0.01,file:PATH  stats,...\n"
 "  --latency D        every fetch takes D longer: 20ms, 500us (a latency filter in front)\n"
@@ -155,6 +156,8 @@ static int run(const struct restore *r, const struct vmm_snapshot *snap, struct 
 	int code, err;
 
 	session_config(s, &cfg);
+	if (!cfg.abi)
+		cfg.abi = snap->vm.abi;
 	err = open_store(r, &store);
 	if (err)
 		return failed("restore", err);

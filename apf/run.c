@@ -35,6 +35,7 @@ static const char help[] =
 "  --mem SIZE         memory, like 512K, 256M, 8G (default 256M)\n"
 "  --cpus N           virtual processors (default 1)\n"
 "  --delivery MODE    what the guest is offered: user (default), kernel, sync\n"
+"  --abi GENERATION   of the protocol: int (default, what today's Linux speaks), rfc, 2010\n"
 VM_OPTIONS_HELP
 "\n"
 "Examples:\n"

@@ -46,6 +46,7 @@ void session_config(const struct session *s, struct vmm_config *cfg)
 	const struct vm_options *o = s->options;
 
 	cfg->delivery = o->delivery;
+	cfg->abi = o->abi;
 	cfg->halt = o->halt;
 	cfg->input = o->input;
 	cfg->input_len = o->input_len;

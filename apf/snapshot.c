@@ -244,7 +244,7 @@ static void add_token(void *arg, uint64_t gfn, uint32_t token)
 static struct json_object *show_vcpu(const struct vmm_snapshot *snap, uint32_t id)
 {
 	const struct vmm_bytes *b = &snap->sec[VMM_SEC_APF][id];
-	const struct apf_vcpu_config cfg = { .abi = APF_ABI_X86_INT, .vcpu_id = id,
+	const struct apf_vcpu_config cfg = { .abi = snap->vm.abi, .vcpu_id = id,
 					     .max_outstanding = SHOW_ENTRIES, .has_lapic = true };
 	const size_t size = (apf_vcpu_size(SHOW_ENTRIES) + 63) & ~63ull;
 	struct json_object *o = json_object_new_object(), *tokens = json_object_new_array();
@@ -284,6 +284,7 @@ static struct json_object *show_snapshot(const struct vmm_snapshot *snap)
 	json_object_object_add(o, "version", json_object_new_int(VMM_SNAPSHOT_VERSION));
 	json_object_object_add(o, "delivery", json_object_new_string(
 		vmm_delivery_name((enum apf_delivery)snap->vm.delivery)));
+	json_object_object_add(o, "abi", json_object_new_string(apf_abi_name(snap->vm.abi)));
 	json_object_object_add(o, "cpus", json_object_new_int64(snap->vm.cpus));
 	json_object_object_add(o, "mem", json_object_new_int64((int64_t)snap->vm.mem_size));
 	json_object_object_add(o, "outstanding", json_object_new_int64(outstanding));
@@ -315,9 +316,10 @@ static void print_text(struct json_object *o)
 	struct json_object *vcpus;
 
 	json_object_object_get_ex(o, "vcpus", &vcpus);
-	printf("snapshot version %s, saved in mode %s\n%s vCPUs, %s bytes of memory, %s faults "
-	       "outstanding\n", get_text(o, "version"), get_text(o, "delivery"),
-	       get_text(o, "cpus"), get_text(o, "mem"), get_text(o, "outstanding"));
+	printf("snapshot version %s, saved in mode %s, generation %s\n%s vCPUs, %s bytes of memory, "
+	       "%s faults outstanding\n", get_text(o, "version"), get_text(o, "delivery"),
+	       get_text(o, "abi"), get_text(o, "cpus"), get_text(o, "mem"),
+	       get_text(o, "outstanding"));
 	for (size_t i = 0; i < json_object_array_length(vcpus); i++)
 		print_vcpu(json_object_array_get_idx(vcpus, i));
 }

@@ -28,6 +28,7 @@ static int save_state(struct vmm *vm, struct vmm_snapshot_writer *w)
 		.mem_size = vm->cfg.mem_size,
 		.cpus = vm->cfg.cpus,
 		.delivery = vm->cfg.delivery,
+		.abi = vm->cfg.abi,
 	};
 	int err;
 
@@ -137,6 +138,9 @@ int vmm_load(struct vmm *vm, const struct vmm_snapshot *s)
 		return apf_error_set(-EINVAL, "snapshot: of %u vCPUs, %llu bytes; this VM: %u, %llu",
 				     s->vm.cpus, (unsigned long long)s->vm.mem_size,
 				     vm->cfg.cpus, (unsigned long long)vm->cfg.mem_size);
+	if (s->vm.abi != vm->cfg.abi)
+		return apf_error_set(-EINVAL, "snapshot: its guest was offered generation %s, this VM "
+				     "offers %s", apf_abi_name(s->vm.abi), apf_abi_name(vm->cfg.abi));
 	err = vmm_machine_load(vm, s);
 	for (unsigned int i = 0; i < vm->cfg.cpus && !err; i++)
 		err = vmm_vcpu_load(&vm->vcpus[i], s);

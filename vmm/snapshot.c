@@ -157,6 +157,8 @@ static int check_vm(struct vmm_snapshot *s)
 			      (unsigned long long)s->vm.mem_size);
 	if (s->vm.delivery > APF_DELIVERY_USER)
 		return refuse("section vm names delivery mode %u", s->vm.delivery);
+	if (!apf_abi_name(s->vm.abi) || s->vm.zero)
+		return refuse("section vm names generation %u (%u)", s->vm.abi, s->vm.zero);
 	return 0;
 }
 

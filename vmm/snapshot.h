@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VMM_SNAPSHOT_VERSION	1u
+#define VMM_SNAPSHOT_VERSION	2u
 #define VMM_MAX_VCPUS		254u	/* 8-bit APIC ids, 0xff is broadcast */
 
 enum vmm_section {
@@ -47,6 +47,8 @@ struct vmm_snapshot_vm {
 	uint64_t mem_size;
 	uint32_t cpus;
 	uint32_t delivery;	/* enum apf_delivery it ran with */
+	uint32_t abi;		/* enum apf_abi_id it offered */
+	uint32_t zero;
 };
 
 struct vmm_bytes {

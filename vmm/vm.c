@@ -155,6 +155,7 @@ static int init_apf(struct vmm *vm)
 		.slots = vm->ram.slots,
 		.nr_slots = vm->ram.nr_slots,
 		.delivery = vm->cfg.delivery,
+		.abi = vm->cfg.abi,
 		.halt = vm->cfg.halt,
 		.max_vcpus = vm->cfg.cpus,
 	};
@@ -212,6 +213,8 @@ int vmm_create(const struct vmm_config *cfg, struct vmm **out)
 		return -ENOMEM;
 	}
 	vm->cfg = *cfg;
+	if (!vm->cfg.abi)
+		vm->cfg.abi = APF_ABI_X86_INT;
 	vm->kvm_fd = vm->vm_fd = -1;
 	vm->debug_exit = -1;
 	pthread_mutex_init(&vm->lock, NULL);

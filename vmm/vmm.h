@@ -49,6 +49,7 @@ struct vmm_config {
 	uint64_t mem_size;		/* bytes, multiple of 4096, at least 2 MiB */
 	unsigned int cpus;		/* 1..VMM_MAX_VCPUS */
 	enum apf_delivery delivery;
+	enum apf_abi_id abi;		/* 0: INT */
 	enum apf_halt halt;
 	struct apf_store *store;	/* taken over, also on failure; NULL: RAM starts empty */
 	struct vmm_console_config console;
@@ -83,7 +84,7 @@ int vmm_read_file(const char *path, size_t max, void **bytes, size_t *len);
 
 /*
  * Load a parsed snapshot into a VM that was created with the snapshot's memory
- * size and number of vCPUs; its store holds the RAM. Waits for the few pages that
+ * size, number of vCPUs and generation; its store holds the RAM. Waits for the few pages that
  * KVM itself needs. 0 or negative errno.
  */
 int vmm_load(struct vmm *vm, const struct vmm_snapshot *s);

@@ -65,6 +65,13 @@ static void test_options_of_a_vm(void **state)
 	assert_int_equal(vm_option(&o, OPT_DELIVERY, "kernel", "run"), 0);
 	assert_int_equal(o.delivery, APF_DELIVERY_KERNEL);
 	assert_int_equal(vm_option(&o, OPT_DELIVERY, "async", "run"), EXIT_USAGE);
+	assert_int_equal(vm_option(&o, OPT_ABI, "2010", "run"), 0);
+	assert_int_equal(o.abi, APF_ABI_X86_2010);
+	assert_int_equal(vm_option(&o, OPT_ABI, "rfc", "run"), 0);
+	assert_int_equal(o.abi, APF_ABI_X86_RFC);
+	assert_int_equal(vm_option(&o, OPT_ABI, "int", "run"), 0);
+	assert_int_equal(o.abi, APF_ABI_X86_INT);
+	assert_int_equal(vm_option(&o, OPT_ABI, "2020", "run"), EXIT_USAGE);
 	assert_int_equal(vm_option(&o, OPT_HALT, "wait", "run"), 0);
 	assert_int_equal(o.halt, APF_HALT_WAIT);
 	assert_int_equal(vm_option(&o, OPT_HALT, "no", "run"), EXIT_USAGE);
@@ -117,6 +124,7 @@ static void test_wrong_usage_ends_with_code_2(void **state)
 		{ cmd_run, { "run", "--kernel", "k", "--cpus", "255" } },
 		{ cmd_run, { "run", "--kernel", "k", "word" } },
 		{ cmd_restore, { "restore", "--delivery", "user" } },
+		{ cmd_run, { "run", "--kernel", "k", "--abi", "arm64" } },
 		{ cmd_restore, { "restore", "dir" } },
 		{ cmd_restore, { "restore", "dir", "--delivery", "user", "--latency", "soon" } },
 		{ cmd_restore, { "restore", "dir", "--delivery", "user", "--input", "\\q" } },

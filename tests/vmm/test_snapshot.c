@@ -65,7 +65,7 @@ static struct vmm_snapshot_writer make(const struct vmm_snapshot_vm *vm, unsigne
 	return w;
 }
 
-static const struct vmm_snapshot_vm good = { .mem_size = 1 << 20, .cpus = CPUS, .delivery = 2 };
+static const struct vmm_snapshot_vm good = { .mem_size = 1 << 20, .cpus = CPUS, .delivery = 2, .abi = 2 };
 
 static struct vmm_snapshot snap;
 
@@ -185,7 +185,7 @@ static void test_header_fields(void **state)
 		uint32_t value;
 		const char *text;
 	} cases[] = {
-		{ 0, 0x12345678, "magic" }, { 8, 2, "version 2" }, { 12, 183, "machine 183" },
+		{ 0, 0x12345678, "magic" }, { 8, 1, "version 1" }, { 12, 183, "machine 183" },
 		{ 16, 0, "sections end" }, { 16, UINT32_MAX, "ends" },
 	};
 
@@ -250,13 +250,16 @@ static void test_a_section_twice_is_refused(void **state)
 static void test_what_the_vm_section_says_must_make_sense(void **state)
 {
 	static const struct vmm_snapshot_vm bad[] = {
-		{ .mem_size = 1 << 20, .cpus = 0, .delivery = 0 },
-		{ .mem_size = 1 << 20, .cpus = VMM_MAX_VCPUS + 1, .delivery = 0 },
-		{ .mem_size = 1 << 20, .cpus = 1, .delivery = 0 },	/* but sections of two */
-		{ .mem_size = 1 << 20, .cpus = 3, .delivery = 0 },
-		{ .mem_size = 0, .cpus = 2, .delivery = 0 },
-		{ .mem_size = 4097, .cpus = 2, .delivery = 0 },
-		{ .mem_size = 1 << 20, .cpus = 2, .delivery = 3 },
+		{ .mem_size = 1 << 20, .cpus = 0, .delivery = 0, .abi = 1 },
+		{ .mem_size = 1 << 20, .cpus = VMM_MAX_VCPUS + 1, .delivery = 0, .abi = 1 },
+		{ .mem_size = 1 << 20, .cpus = 1, .delivery = 0, .abi = 1 },	/* but sections of two */
+		{ .mem_size = 1 << 20, .cpus = 3, .delivery = 0, .abi = 1 },
+		{ .mem_size = 0, .cpus = 2, .delivery = 0, .abi = 1 },
+		{ .mem_size = 4097, .cpus = 2, .delivery = 0, .abi = 1 },
+		{ .mem_size = 1 << 20, .cpus = 2, .delivery = 3, .abi = 1 },
+		{ .mem_size = 1 << 20, .cpus = 2, .abi = 0 },
+		{ .mem_size = 1 << 20, .cpus = 2, .abi = 4 },
+		{ .mem_size = 1 << 20, .cpus = 2, .abi = 1, .zero = 1 },
 	};
 
 	for (size_t i = 0; i < COUNT(bad); i++) {
