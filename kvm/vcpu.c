@@ -20,7 +20,7 @@
 #include "arch.h"
 #include "compat.h"
 
-/* Bounds of the timer that retries a ready which the guest's APIC refused (N6). */
+/* Bounds of the timer that retries a ready that could not go out (L5, I4, N6). */
 #define BACKOFF_MIN_NS 1000000u
 #define BACKOFF_MAX_NS 100000000u
 
@@ -128,7 +128,9 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	struct apf_kvm_vcpu *v = ctx;
 	int r = arch_raise(v, vector);
 
-	if (r <= 0)
+	if (r > 0)
+		v->backoff_ns = BACKOFF_MIN_NS;
+	else
 		atomic_fetch_add(&v->msi_blocked, 1);
 	return r;
 }
