@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The test kernel on this machine's own KVM: boot by multiboot, snapshot, lazy restore. Speaks TAP.
+
+    kernel.py APF KERNEL
+
+Also runs where KVM emulates ring 0: its page walks do not trap there, so that the kernel's own pages,
+those below the kernel_end that it prints, are fetched before the start. The tasks' pages are not.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+APF, KERNEL = sys.argv[1:3]
+TASKS, PAGES, PAGE_SIZE = 8, 8, 4096
+LATENCY = "5ms"
+LIMIT = "100"
+MODES = ("sync", "user", "kernel")
+
+
+class Failure(Exception):
+    pass
+
+
+def check(true, what):
+    if not true:
+        raise Failure(what)
+
+
+def usable_modes():
+    """The delivery modes that work here, or None and why there are none."""
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR))
+    except OSError as error:
+        return None, f"/dev/kvm: {error.strerror}"
+    done = subprocess.run([APF, "doctor", "--json"], stdout=subprocess.PIPE, check=False)
+    modes = json.loads(done.stdout)["modes"]
+    return modes, "" if any(modes.values()) else "apf doctor finds no mode that works here"
+
+
+class Guest:
+    """The kernel with some tasks, in a folder with its snapshot."""
+
+    def __init__(self, folder, cpus):
+        self.folder, self.cpus = folder, cpus
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def run(self, *options, words=""):
+        return [APF, "run", "--kernel", KERNEL, "--mem", "64M", "--cpus", str(self.cpus), "--cmdline",
+                f"tasks={TASKS} pages={PAGES} worker=1 {words}", "--serial", self.path("serial"),
+                "--json", self.path("json"), "--timeout", LIMIT, *options]
+
+    def result(self):
+        with open(self.path("json"), encoding="utf-8") as file:
+            return json.load(file)
+
+    def boot_and_save(self):
+        vm = subprocess.Popen(self.run("--control", self.path("control")))
+        try:
+            while not os.path.exists(self.path("control")):
+                check(vm.poll() is None, f"apf run ended with code {vm.returncode}")
+                time.sleep(0.01)
+            subprocess.run([APF, "snapshot", "--control", self.path("control"), "--wait-for",
+                            "@apf ready", "--to", self.path("snapshot"), "--stop",
+                            "--timeout", LIMIT], check=True, stdout=subprocess.DEVNULL)
+            code = vm.wait(timeout=30)
+        finally:
+            if vm.poll() is None:
+                vm.kill()
+                vm.wait()
+        check(code == 0, f"apf run ended with code {code}")
+        self.write_preload(self.result()["marks"][0]["text"])
+
+    def write_preload(self, hello):
+        match = re.search(rf"^@apf kernel cpus={self.cpus} .*kernel_end=0x([0-9a-f]+)", hello)
+        check(match, f'it said "{hello}"')
+        pages = -(-int(match.group(1), 16) // PAGE_SIZE)
+        with open(self.path("preload"), "w", encoding="ascii") as file:
+            file.write(f"apf-pages 1\n0 {pages}\n")
+
+    def restore(self, delivery, job):
+        code = subprocess.run([
+            APF, "restore", self.path("snapshot"), "--delivery", delivery, "--latency", LATENCY,
+            "--preload", self.path("preload"), "--input", f"go {job}\\n", "--until", "@apf done",
+            "--serial", self.path("serial"), "--json", self.path("json"), "--timeout", LIMIT],
+            check=False).returncode
+        check(code == 0, f"apf restore ended with code {code}")
+        return self.result()
+
+
+def numbers(result, line):
+    """The name=number pairs of the guest's line."""
+    for mark in result["marks"]:
+        if mark["text"].startswith(line):
+            return {name: int(n) for name, n in re.findall(r"(\w+)=(\d+)\b", mark["text"])}
+    raise Failure(f'the guest did not say "{line}"')
+
+
+def check_restore(guest, delivery, job):
+    result = guest.restore(delivery, job)
+    done, counts = numbers(result, "@apf done"), numbers(result, "@apf counts")
+    data = TASKS * PAGES
+    rounds = 2 if job == "write" else 1
+    check(done["bytes"] == data * PAGE_SIZE * rounds, f"{done['bytes']} bytes verified")
+    check(done["wrong"] == 0, f"{done['wrong']} wrong bytes")
+    # Of a pair's pages, pipe uses only the producer's.
+    touched = data // 2 if job == "pipe" else data
+    check(result["pages"] >= result["preloaded"] + touched, f"{result['pages']} pages fetched")
+    # What KVM's tracepoints do not tell here is null.
+    for name in ("np", "ready"):
+        check(result[name] in (None, counts[name]),
+              f"{name}: {result[name]} by the host's count, {counts[name]} by the guest's")
+    check((counts["np"] > 0) == (delivery != "sync"), f"{counts['np']} NPs")
+    if delivery == "user":
+        check(result["np"] is not None and counts["np"] <= data, f"{counts['np']} NPs")
+        check(result["max_outstanding"] > 1, "never two faults outstanding")
+
+
+def check_exit(guest, words, script, code, value):
+    got = subprocess.run(guest.run("--input", script, words=words), check=False,
+                         stderr=subprocess.DEVNULL).returncode
+    check(got == code, f"exit code {got}")
+    result = guest.result()
+    check((result["end"], result["debug_exit"]) == ("debug-exit", value), json.dumps(result))
+
+
+def cases(guests):
+    """Name, delivery mode that it needs, function."""
+    yield "test_debug_exit_code_reaches_the_shell", "", lambda: check_exit(
+        guests[1], "", "exit 16\\n", 33, 16)
+    yield "test_a_job_from_the_command_line_ends_with_debug_exit", "", lambda: check_exit(
+        guests[2], "auto=1 mode=pipe", "", 8, 0)
+    for cpus, guest in guests.items():
+        yield f"test_multiboot_kernel_boots_and_is_saved_on_{cpus}_cpus", "", guest.boot_and_save
+        for mode in MODES:
+            yield (f"test_C2_each_np_gets_its_ready_{mode}_on_{cpus}_cpus", mode,
+                   lambda guest=guest, mode=mode: check_restore(guest, mode, "touch"))
+    for job in ("random", "write", "pipe"):
+        yield (f"test_every_byte_is_right_after_{job}", "user",
+               lambda job=job: check_restore(guests[2], "user", job))
+
+
+def run(number, name, reason, function):
+    if reason:
+        print(f"ok {number} - {name} # SKIP {reason}", flush=True)
+        return
+    try:
+        function()
+        print(f"ok {number} - {name}", flush=True)
+    except (Failure, subprocess.SubprocessError, OSError, KeyError, IndexError, ValueError) as error:
+        print(f"not ok {number} - {name}\n# {error}", flush=True)
+
+
+def main():
+    modes, why = usable_modes()
+    if why:
+        print(f"1..0 # SKIP {why}")
+        return
+    folder = tempfile.mkdtemp(prefix="apf-kernel-")
+    try:
+        guests = {}
+        for cpus in (1, 2):
+            os.mkdir(os.path.join(folder, str(cpus)))
+            guests[cpus] = Guest(os.path.join(folder, str(cpus)), cpus)
+        todo = list(cases(guests))
+        print(f"1..{len(todo)}", flush=True)
+        for number, (name, mode, function) in enumerate(todo, 1):
+            missing = mode and not modes[mode]
+            run(number, name, f"mode {mode} does not work here" if missing else "", function)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
