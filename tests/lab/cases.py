@@ -237,7 +237,7 @@ def group_outstanding(lab):
         lab.drop(again)
         control = lab.path("again.sock")
         vm = lab.start("restore", base, "--delivery", "user", "--preload", lab.hot(base),
-                       "--latency", "1s", "--input", "go touch\\n", "--control", control,
+                       "--latency", "500ms", "--input", "go touch\\n", "--control", control,
                        "--timeout", 100)
         try:
             for _ in range(200):
