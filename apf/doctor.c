@@ -82,7 +82,7 @@ static void check_speed(struct doctor *d, int kvm_fd)
 	if (kvm_speed(kvm_fd, s)) {
 		d->kvm_kind = "slow";
 		add(d, "kvm-speed", false, FOR_LINUX, "this KVM cannot even loop; use the lab",
-		    "%s", *apf_error() ? apf_error() : "a test VM could not run");
+		    "%s", apf_error());
 		return;
 	}
 	ring0 = s->ns_ring0 / s->ns_native;

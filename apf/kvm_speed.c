@@ -35,6 +35,13 @@ struct tiny_vm {
 	uint8_t *mem;
 };
 
+static int failed_call(const char *what)
+{
+	const int err = errno;
+
+	return apf_error_set(-err, "a test VM could not run: %s: %s", what, strerror(err));
+}
+
 static int turn_native(struct tiny_vm *vm, uint32_t turns)
 {
 	__asm__ volatile("1: decl %0\n\tjnz 1b" : "+r"(turns) : : "cc");
@@ -46,7 +53,7 @@ static int turn_guest(struct tiny_vm *vm, uint32_t turns)
 	struct kvm_regs regs = { .rip = CODE, .rcx = turns, .rflags = 0x3002 };	/* IOPL 3 */
 
 	if (ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs) < 0 || ioctl(vm->vcpu_fd, KVM_RUN, 0) < 0)
-		return -errno;
+		return failed_call("KVM_RUN");
 	if (vm->run->exit_reason != KVM_EXIT_IO)
 		return apf_error_set(-EIO, "a test loop in a VM ended with exit %u",
 				     vm->run->exit_reason);
@@ -90,7 +97,7 @@ static int set_ring(struct tiny_vm *vm, unsigned int ring)
 	struct kvm_sregs s;
 
 	if (ioctl(vm->vcpu_fd, KVM_GET_SREGS, &s) < 0)
-		return -errno;
+		return failed_call("KVM_GET_SREGS");
 	s.cr0 = 0x80050033;	/* PE MP ET NE WP AM PG */
 	s.cr3 = PML4;
 	s.cr4 = 0x20;		/* PAE */
@@ -99,7 +106,7 @@ static int set_ring(struct tiny_vm *vm, unsigned int ring)
 	s.ds = s.es = s.fs = s.gs = s.ss = data;
 	s.tr.present = 1;
 	s.tr.type = 11;
-	return ioctl(vm->vcpu_fd, KVM_SET_SREGS, &s) < 0 ? -errno : 0;
+	return ioctl(vm->vcpu_fd, KVM_SET_SREGS, &s) < 0 ? failed_call("KVM_SET_SREGS") : 0;
 }
 
 static void fill_memory(struct tiny_vm *vm)
@@ -112,6 +119,23 @@ static void fill_memory(struct tiny_vm *vm)
 	memcpy(vm->mem + CODE, loop_code, sizeof(loop_code));
 }
 
+/* Without a table of features a vCPU may not enter long mode. */
+static int set_cpuid(struct tiny_vm *vm, int kvm_fd)
+{
+	const uint32_t room = 256;
+	struct kvm_cpuid2 *t = calloc(1, sizeof(*t) + room * sizeof(t->entries[0]));
+	int err = 0;
+
+	if (!t)
+		return -ENOMEM;
+	t->nent = room;
+	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, t) < 0 ||
+	    ioctl(vm->vcpu_fd, KVM_SET_CPUID2, t) < 0)
+		err = failed_call("CPUID");
+	free(t);
+	return err;
+}
+
 static int open_vm(struct tiny_vm *vm, int kvm_fd)
 {
 	struct kvm_userspace_memory_region slot = { .memory_size = MEM_SIZE };
@@ -119,21 +143,21 @@ static int open_vm(struct tiny_vm *vm, int kvm_fd)
 
 	vm->vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
 	if (vm->vm_fd < 0 || size < 0)
-		return -errno;
+		return failed_call("KVM_CREATE_VM");
 	vm->run_size = (size_t)size;
 	vm->mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (vm->mem == MAP_FAILED)
-		return -errno;
+		return failed_call("mmap");
 	fill_memory(vm);
 	slot.userspace_addr = (uintptr_t)vm->mem;
 	ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000ul);	/* only some processors need it */
 	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-		return -errno;
+		return failed_call("KVM_SET_USER_MEMORY_REGION");
 	vm->vcpu_fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, 0ul);
 	if (vm->vcpu_fd < 0)
-		return -errno;
+		return failed_call("KVM_CREATE_VCPU");
 	vm->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu_fd, 0);
-	return vm->run == MAP_FAILED ? -errno : 0;
+	return vm->run == MAP_FAILED ? failed_call("mmap of a vCPU") : set_cpuid(vm, kvm_fd);
 }
 
 static void close_vm(struct tiny_vm *vm)
