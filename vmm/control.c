@@ -19,7 +19,8 @@
 
 #include "vmm.h"
 
-#define PROGRESS_NS	500000000u
+#define PROGRESS_FIRST_NS	2000000000u
+#define PROGRESS_NS		500000000u
 
 static int set_address(struct sockaddr_un *a, const char *path)
 {
@@ -333,7 +334,7 @@ static void tell_progress(void *arg, uint64_t done)
 static bool try_save(struct control *c)
 {
 	const bool user = vmm_get_config(c->vm)->delivery == APF_DELIVERY_USER;
-	struct save_progress p = { c, vmm_now_ns() + PROGRESS_NS };
+	struct save_progress p = { c, vmm_now_ns() + PROGRESS_FIRST_NS };
 	uint32_t outstanding = vmm_outstanding(c->vm);
 	struct json_object *o;
 	bool enough;
