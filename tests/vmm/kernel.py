@@ -4,8 +4,8 @@
 
     kernel.py APF KERNEL
 
-Also runs where KVM emulates ring 0: its page walks do not trap there, so that the kernel's own pages,
-those below the kernel_end that it prints, are fetched before the start. The tasks' pages are not.
+Also runs where KVM emulates ring 0: its page walks do not trap there, so that the kernel's own
+pages, those below the kernel_end that it prints, are fetched before the start. The tasks' are not.
 """
 import json
 import os
@@ -53,9 +53,10 @@ class Guest:
         return os.path.join(self.folder, name)
 
     def run(self, *options, words=""):
-        return [APF, "run", "--kernel", KERNEL, "--mem", "64M", "--cpus", str(self.cpus), "--cmdline",
-                f"tasks={TASKS} pages={PAGES} worker=1 {words}", "--serial", self.path("serial"),
-                "--json", self.path("json"), "--timeout", LIMIT, *options]
+        return [APF, "run", "--kernel", KERNEL, "--mem", "64M", "--cpus", str(self.cpus),
+                "--cmdline", f"tasks={TASKS} pages={PAGES} worker=1 {words}",
+                "--serial", self.path("serial"), "--json", self.path("json"),
+                "--timeout", LIMIT, *options]
 
     def result(self):
         with open(self.path("json"), encoding="utf-8") as file:
@@ -154,7 +155,7 @@ def run(number, name, reason, function):
     try:
         function()
         print(f"ok {number} - {name}", flush=True)
-    except (Failure, subprocess.SubprocessError, OSError, KeyError, IndexError, ValueError) as error:
+    except (Failure, subprocess.SubprocessError, OSError, LookupError, ValueError) as error:
         print(f"not ok {number} - {name}\n# {error}", flush=True)
 
 
