@@ -88,6 +88,8 @@ int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
 void act_on(struct apf_kvm_vcpu *v, unsigned int out);
 /* Tell the engine that a page has come, or is lost (res < 0); lock held. APF_OUT_ bits. */
 unsigned int page_over(struct apf_kvm_vcpu *v, uint64_t gfn, int res);
+/* A page is lost (-EIO), or broken memory (-EHWPOISON): say so, return err. */
+int lose(struct apf_kvm_vcpu *v, uint64_t gpa, int err);
 /* Ask for a page until the queue takes it: 1 here, 0 on its way, -EIO lost. */
 int want(struct apf_kvm *k, uint64_t page);
 

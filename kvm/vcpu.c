@@ -249,7 +249,7 @@ uint64_t apf_kvm_lost(const struct apf_kvm_vcpu *v)
 	return v->lost_gpa;
 }
 
-static int lose(struct apf_kvm_vcpu *v, uint64_t gpa, int err)
+int lose(struct apf_kvm_vcpu *v, uint64_t gpa, int err)
 {
 	v->lost_gpa = gpa;
 	if (err == -EHWPOISON)

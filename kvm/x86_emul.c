@@ -107,10 +107,8 @@ int x86_mmio(struct apf_kvm_vcpu *v)
 		err = gpa_write(v->k, gpa, run->mmio.data, run->mmio.len);
 	else if (!err)
 		err = gpa_read(v->k, gpa, run->mmio.data, run->mmio.len);
-	if (err) {
-		v->lost_gpa = gpa;
-		return err;
-	}
+	if (err)
+		return lose(v, gpa, err);
 	atomic_fetch_add(&v->emulated, 1);
 	return 1;
 }
@@ -125,7 +123,8 @@ int x86_emulation_failed(struct apf_kvm_vcpu *v)
 		return 0;
 	err = need_instruction(v, &fetched);
 	if (err)
-		return err;
+		return apf_error_set(err, "vcpu %u: an instruction's page: %s", v->id,
+				     apf_mem_lost_text(v->k->cfg.mem));
 	atomic_fetch_add(&v->emulated, fetched != 0);
 	return fetched != 0;
 }

@@ -254,10 +254,9 @@ static int rdmsr(struct apf_kvm_vcpu *v)
 	return 1;
 }
 
+/* In mode kernel there is no MSR filter, and what the emulator meets are lost pages. */
 int arch_exit(struct apf_kvm_vcpu *v)
 {
-	if (v->k->cfg.delivery == APF_DELIVERY_KERNEL)
-		return 0;
 	switch (v->run->exit_reason) {
 	case KVM_EXIT_X86_WRMSR:
 		return v->run->msr.reason == KVM_MSR_EXIT_REASON_FILTER ? wrmsr(v) : 0;

@@ -370,27 +370,28 @@ def group_wrong(lab):
 def group_ends(lab):
     """C10: the end of a VM with faults outstanding."""
     folder, _ = lab.snapshot("ends", 16, 8)
+    hot = ("--preload", lab.hot(folder))
 
     def power_off():
-        r = lab.restore(folder, "user", line="fault-and-off", until="@apf never", latency="300ms",
+        r = lab.restore(folder, "user", *hot, line="fault-and-off", until="@apf never", latency="300ms",
                         check=False)
         demand(r["exit"] == 0 and r["end"] == "poweroff", f"{r}")
         demand(r["np"] > r["ready"], f"no fault was outstanding: {r}")
     lab.case("C10 power-off with faults outstanding", power_off)
 
     def reset():
-        r = lab.restore(folder, "user", line="fault-and-reset", until="@apf never",
+        r = lab.restore(folder, "user", *hot, line="fault-and-reset", until="@apf never",
                         latency="300ms", check=False)
         demand(r["exit"] == 3 and r["end"] == "reset", f"{r}")
         demand(r["np"] > r["ready"], f"no fault was outstanding: {r}")
     lab.case("C10 reset with faults outstanding", reset)
 
     def written():
-        all_verified(lab.restore(folder, "user", line="go write"), 16, 8 * 3)
+        all_verified(lab.restore(folder, "user", *hot, line="go write"), 16, 8 * 3)
     lab.case("C11 pages that are written while they are fetched keep what was written", written)
 
     def random():
-        all_verified(lab.restore(folder, "user", line="go random"), 16, 8)
+        all_verified(lab.restore(folder, "user", *hot, line="go random"), 16, 8)
     lab.case("C2 pages touched at random", random)
     lab.drop(folder)
 
