@@ -112,7 +112,8 @@ static Elf64_Phdr program_header(const uint8_t *file, const Elf64_Ehdr *e, unsig
 }
 
 /* Executables name their entry by physical address (Linux) or by virtual address (others). */
-static int find_entry(struct vmm_image *image, uint64_t entry, const uint64_t *virtual_minus_physical)
+static int find_entry(struct vmm_image *image, uint64_t entry,
+		      const uint64_t *virtual_minus_physical)
 {
 	for (unsigned int i = 0; i < image->nr_segments; i++) {
 		const struct vmm_segment *s = &image->segments[i];

@@ -170,9 +170,9 @@ def main():
         for cpus in (1, 2):
             os.mkdir(os.path.join(folder, str(cpus)))
             guests[cpus] = Guest(os.path.join(folder, str(cpus)), cpus)
-        todo = list(cases(guests))
-        print(f"1..{len(todo)}", flush=True)
-        for number, (name, mode, function) in enumerate(todo, 1):
+        all_cases = list(cases(guests))
+        print(f"1..{len(all_cases)}", flush=True)
+        for number, (name, mode, function) in enumerate(all_cases, 1):
             missing = mode and not modes[mode]
             run(number, name, f"mode {mode} does not work here" if missing else "", function)
     finally:

@@ -190,7 +190,8 @@ static void test_debug_exit_takes_values_of_any_width(void **state)
 
 static void test_multiboot_guest_gets_command_line_and_module(void **state)
 {
-	static const char *const said[] = { "@apf entered", "@apf a=1 b", "@apf its text", "@apf content" };
+	static const char *const said[] = { "@apf entered", "@apf a=1 b", "@apf its text",
+					    "@apf content" };
 	const struct vmm_boot b = { .kernel = in_folder("multiboot"), .cmdline = "a=1 b", .nr_files = 1,
 				    .files = { { .path = in_folder("module"), .text = "its text" } } };
 	const struct vmm_config cfg = config("", 1);
