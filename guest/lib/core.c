@@ -140,7 +140,7 @@ enum apf_guest_pf apf_guest_wait(struct apf_guest *g, const struct apf_guest_not
 	struct apf_guest_cpu *c = this_cpu(g);
 	uint32_t i;
 
-	if (n->cpu != c->id || n->epoch != c->epoch)
+	if (n->cpu != c->id)
 		return APF_GUEST_PF_RETRY;
 	i = find_early(c, n->token);
 	if (i < c->nr_early) {
@@ -148,6 +148,8 @@ enum apf_guest_pf apf_guest_wait(struct apf_guest *g, const struct apf_guest_not
 		apf_guest_trace(g, APF_GUEST_EV_EARLY_NP, c->id, n->token);
 		return APF_GUEST_PF_RETRY;
 	}
+	if (n->epoch != c->epoch)
+		return APF_GUEST_PF_RETRY;
 	if (find_waiter(c, n->token)) {
 		apf_guest_trace(g, APF_GUEST_EV_REJECTED, c->id, n->token);
 		return APF_GUEST_PF_RETRY;

@@ -427,6 +427,23 @@ static void test_C6_C12_an_np_in_hand_does_not_sleep_after_a_broadcast(void **st
 	}
 }
 
+static void test_L9_a_broadcast_in_between_does_not_leave_an_early_ready_behind(void **state)
+{
+	for_each_abi(abi) {
+		struct apf_guest_notice n;
+		struct apf_guest_waiter w;
+
+		fake_start(&kernel, abi, false);
+		assert_int_equal(fake_np(&kernel, TOKEN, &n), APF_GUEST_PF_WAIT);
+		fake_ready(&kernel, TOKEN);
+		fake_ready(&kernel, BROADCAST);
+		assert_int_equal(apf_guest_wait(&kernel.guest, &n, &w), APF_GUEST_PF_RETRY);
+		/* Else an NP with a token of the same value would not sleep. */
+		assert_int_equal(fake_cpu(&kernel)->nr_early, 0);
+		assert_int_equal(fake_np_waits(&kernel, TOKEN, &w), APF_GUEST_PF_WAIT);
+	}
+}
+
 static void test_N9_going_offline_is_EN_0_then_wake_all_of_that_cpu(void **state)
 {
 	for_each_abi(abi) {
@@ -672,6 +689,7 @@ int main(void)
 		cmocka_unit_test(test_L9_what_cannot_be_scheduled_away_halts_until_its_own_ready),
 		cmocka_unit_test(test_C6_a_broadcast_wakes_every_waiter_of_that_cpu_and_no_other),
 		cmocka_unit_test(test_C6_C12_an_np_in_hand_does_not_sleep_after_a_broadcast),
+		cmocka_unit_test(test_L9_a_broadcast_in_between_does_not_leave_an_early_ready_behind),
 		cmocka_unit_test(test_N9_going_offline_is_EN_0_then_wake_all_of_that_cpu),
 		cmocka_unit_test(test_C10_enabling_again_after_a_reset_wakes_and_starts_anew),
 		cmocka_unit_test(test_C8_what_is_no_token_is_never_slept_on),
