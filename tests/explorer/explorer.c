@@ -9,6 +9,7 @@
  * possible) leads to "every task done, every NP answered"; with finitely many
  * states and fair scheduling no waiter then sleeps for ever.
  */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,8 +36,9 @@ struct edge {
 	uint32_t from, to;
 };
 
+/* Of each state only what matters in the scenario, one behind the other. */
 struct level {
-	struct state *state;
+	char *states;
 	uint32_t count, room;
 };
 
@@ -69,8 +71,9 @@ static struct slot hash_state(const struct state *s)
 	const uint64_t *w = (const uint64_t *)s;
 	uint64_t low = 0x9e3779b97f4a7c15ull, high = 0xd6e8feb86659fd93ull;
 
-	_Static_assert(sizeof(*s) % 16 == 0, "hashed by pairs of words");
-	for (size_t i = 0; i < sizeof(*s) / 8; i += 2) {
+	_Static_assert(sizeof(*s) % 16 == 0 && offsetof(struct state, lib) % 16 == 0,
+		       "hashed by pairs of words");
+	for (size_t i = 0; i < state_bytes() / 8; i += 2) {
 		uint64_t a = w[i] ^ low, b = w[i + 1] ^ high;
 		unsigned __int128 m = (unsigned __int128)(a + 0xa0761d6478bd642full) *
 				      (b + 0xe7037ed1a0b428dbull);
@@ -109,9 +112,9 @@ static void add_to_level(struct level *l, const struct state *s)
 {
 	if (l->count == l->room) {
 		l->room = l->room ? 2 * l->room : 1 << 10;
-		l->state = grow(l->state, l->room * sizeof(*l->state));
+		l->states = grow(l->states, l->room * state_bytes());
 	}
-	l->state[l->count++] = *s;
+	memcpy(l->states + l->count++ * state_bytes(), s, state_bytes());
 }
 
 /* The number of a state; a new one is entered into the level below. */
@@ -154,7 +157,11 @@ static const char *const step_names[STEP_KINDS] = {
 	[STEP_FAIL] = "page fails for good",
 	[STEP_TELL] = "engine is told of page",
 	[STEP_POLL] = "poll",
+	[STEP_ENTER] = "enters the guest",
+	[STEP_ENTER_UNDO] = "enters the guest, and an injection fails",
 	[STEP_EXCEPTION] = "#PF handler",
+	[STEP_WAIT] = "#PF handler waits",
+	[STEP_HALT_OVER] = "#PF handler need not halt any more",
 	[STEP_IRQ] = "interrupt, EOI",
 	[STEP_HANDLER] = "handler",
 	[STEP_APIC_ON] = "APIC switched on",
@@ -186,10 +193,12 @@ static void print_step(const struct state *s, const struct step *st, unsigned in
 	printf("\n");
 	printf("    ");
 	for (unsigned int c = 0; c < VCPUS; c++)
-		printf(" | cpu%u %s reason %x token %x exc %x%s%s%s", c, host[s->cpu[c].host],
-		       s->cpu[c].reason, s->cpu[c].token, s->cpu[c].exception,
-		       s->cpu[c].irr ? " irr" : "", s->cpu[c].later ? " later" : "",
-		       s->cpu[c].handler ? " in-handler" : "");
+		printf(" | cpu%u %s reason %x token %x exc %x%s%s%s%s%s%s", c,
+		       host[s->cpu[c].host], s->cpu[c].reason, s->cpu[c].token,
+		       s->cpu[c].exception, s->cpu[c].irr ? " irr" : "",
+		       s->cpu[c].later ? " later" : "", s->cpu[c].due ? " due" : "",
+		       s->cpu[c].handler ? " in-handler" : "", s->cpu[c].noticed ? " noticed" : "",
+		       s->cpu[c].halting ? " halts" : "");
 	for (unsigned int t = 0; t < scenario->tasks; t++)
 		printf(" | task%u %s %x%s", t, tasks[s->task[t].state], s->task[t].token,
 		       s->task[t].owed ? " owed" : "");
@@ -227,7 +236,7 @@ static bool explore_step(uint32_t number, const struct state *from, struct step 
 
 	if (!step_possible(from, &st))
 		return true;
-	s = *from;
+	memcpy(&s, from, state_bytes());
 	take_step(&s, &st);
 	x.transitions++;
 	if (violation) {
@@ -280,16 +289,19 @@ static bool explore_kind(uint32_t number, const struct state *s, enum step_kind 
 static bool explore_level(void)
 {
 	struct level done = x.level;
+	struct state s;
 	uint32_t first;
 
 	x.level = x.next;
 	x.next = done;
 	x.next.count = 0;
 	first = x.states - x.level.count;
-	for (uint32_t i = 0; i < x.level.count; i++)
+	for (uint32_t i = 0; i < x.level.count; i++) {
+		memcpy(&s, x.level.states + i * state_bytes(), state_bytes());
 		for (int kind = 0; kind < STEP_KINDS; kind++)
-			if (!explore_kind(first + i, &x.level.state[i], kind))
+			if (!explore_kind(first + i, &s, kind))
 				return false;
+	}
 	return true;
 }
 
@@ -340,8 +352,8 @@ static void forget(void)
 	free(x.slots);
 	free(x.edges);
 	free(x.good);
-	free(x.level.state);
-	free(x.next.state);
+	free(x.level.states);
+	free(x.next.states);
 	memset(&x, 0, sizeof(x));
 }
 
@@ -359,28 +371,44 @@ static bool explore(const struct scenario *sc)
 	return ok && check_liveness();
 }
 
+#define LINUX .guest = &guest_linux, .abi = APF_ABI_X86_INT
+#define LIB(a) .guest = &guest_lib, .abi = APF_ABI_X86_##a
 #define EVENTS(n) .budget = { 1, 1, 1, 1, 1, 1, 1, 1 }, .total = n
 #define ANY_MODE .modes = USER | KERNEL | IRQS_OFF
 #define THREE .tasks = 3, .cpu_of = { 0, 0, 1 }, .page_of = { 0, 1, 0 }, .set_size = 3
 #define TWO .tasks = 2, .page_of = { 0, 1 }, .set_size = 2
 
 static const struct scenario scenarios[] = {
-	{ "plain", THREE, ANY_MODE, .tell_all = true },
-	{ "boot", THREE, .modes = USER, .from_boot = true },
-	{ "four", .tasks = 4, .cpu_of = { 0, 0, 0, 1 }, .page_of = { 0, 1, 0, 0 }, .set_size = 4,
+	{ "plain", LINUX, THREE, ANY_MODE, .tell_all = true },
+	{ "boot", LINUX, THREE, .modes = USER, .from_boot = true },
+	{ "four", LINUX, .tasks = 4, .cpu_of = { 0, 0, 0, 1 }, .page_of = { 0, 1, 0, 0 }, .set_size = 4,
 	  .modes = USER },
-	{ "events", THREE, ANY_MODE, EVENTS(1) },
-	{ "irq-first", THREE, .modes = USER, .irq_first = true, EVENTS(1) },
-	{ "two-tokens", .tasks = 3, .cpu_of = { 0, 0, 1 }, .set_size = 3, .tokens_per_page = 2,
+	{ "events", LINUX, THREE, ANY_MODE, EVENTS(1) },
+	{ "irq-first", LINUX, THREE, .modes = USER, .irq_first = true, EVENTS(1) },
+	{ "two-tokens", LINUX, .tasks = 3, .cpu_of = { 0, 0, 1 }, .set_size = 3, .tokens_per_page = 2,
 	  .modes = USER, EVENTS(1) },
-	{ "full-set", .tasks = 3, .cpu_of = { 0, 0, 1 }, .page_of = { 0, 1, 0 }, .set_size = 1,
+	{ "full-set", LINUX, .tasks = 3, .cpu_of = { 0, 0, 1 }, .page_of = { 0, 1, 0 }, .set_size = 1,
 	  .modes = USER, EVENTS(1) },
-	{ "one-cpu", .tasks = 3, .page_of = { 0, 1, 2 }, .set_size = 3, .modes = USER, EVENTS(1) },
-	{ "pairs", TWO, ANY_MODE, EVENTS(2) },
-	{ "pairs-2cpu", TWO, .cpu_of = { 0, 1 }, .modes = USER, EVENTS(2) },
-	{ "boot-events", TWO, .modes = USER, .from_boot = true, EVENTS(1) },
-	{ "all-pairs", THREE, .modes = USER, .slow = true, EVENTS(2) },
-	{ "all-boot", TWO, ANY_MODE, .slow = true, .from_boot = true, EVENTS(2) },
+	{ "one-cpu", LINUX, .tasks = 3, .page_of = { 0, 1, 2 }, .set_size = 3, .modes = USER, EVENTS(1) },
+	{ "pairs", LINUX, TWO, ANY_MODE, EVENTS(2) },
+	{ "pairs-2cpu", LINUX, TWO, .cpu_of = { 0, 1 }, .modes = USER, EVENTS(2) },
+	{ "boot-events", LINUX, TWO, .modes = USER, .from_boot = true, EVENTS(1) },
+	{ "all-pairs", LINUX, THREE, .modes = USER, .slow = true, EVENTS(2) },
+	{ "all-boot", LINUX, TWO, ANY_MODE, .slow = true, .from_boot = true, EVENTS(2) },
+	{ "int-lib", LIB(INT), THREE, .modes = USER, EVENTS(1) },
+	{ "2010", LIB(2010), THREE, ANY_MODE, .tell_all = true },
+	{ "2010-events", LIB(2010), THREE, .modes = USER, EVENTS(1) },
+	{ "2010-always", LIB(2010), TWO, ANY_MODE, .always = true, EVENTS(1) },
+	{ "2010-pairs", LIB(2010), TWO, .modes = USER, EVENTS(2) },
+	{ "2010-boot", LIB(2010), TWO, .modes = USER, .from_boot = true, EVENTS(1) },
+	{ "rfc", LIB(RFC), THREE, ANY_MODE, .tell_all = true },
+	{ "rfc-events", LIB(RFC), THREE, .modes = USER, EVENTS(1) },
+	{ "rfc-always", LIB(RFC), TWO, ANY_MODE, .always = true, EVENTS(1) },
+	{ "rfc-pairs", LIB(RFC), TWO, .modes = USER, EVENTS(2) },
+	{ "rfc-boot", LIB(RFC), TWO, .modes = USER, .from_boot = true, EVENTS(1) },
+	{ "all-2010", LIB(2010), THREE, ANY_MODE, .slow = true, .always = true, EVENTS(1) },
+	{ "all-rfc", LIB(RFC), THREE, ANY_MODE, .slow = true, .always = true, EVENTS(1) },
+	{ "rfc-as-2010", LIB(RFC), .as_2010 = true, THREE, .modes = USER, EVENTS(1) },
 };
 
 static double seconds(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guest of the explorer's machine, after the guest half of Linux (N9): tasks
- * that sleep by token, entries for a ready that came before its NP, and the
+ * A guest of the explorer's machine, after the guest half of Linux (N9, so INT only):
+ * tasks that sleep by token, entries for a ready that came before its NP, and the
  * interrupt handler in the steps between which the host can act.
  */
 #include <string.h>
@@ -21,7 +21,7 @@ static bool take_dummy(uint32_t token)
 }
 
 /* #PF with a reason: the task sleeps until its token comes. */
-void guest_exception(unsigned int c)
+static void linux_exception(unsigned int c)
 {
 	struct cpu *cpu = &now->cpu[c];
 	struct task *task = &now->task[cpu->task - 1];
@@ -45,7 +45,7 @@ static void wake_task(struct task *task)
 	task->token = 0;
 }
 
-void guest_wake_all(unsigned int c)
+static void wake_all(unsigned int c)
 {
 	for (unsigned int t = 0; t < scenario->tasks; t++)
 		if (scenario->cpu_of[t] == c && now->task[t].state == SLEEPING)
@@ -83,13 +83,31 @@ static void read_and_wake(unsigned int c)
 		return;
 	}
 	if (cpu->token == APF_TOKEN_BROADCAST)
-		guest_wake_all(c);
+		wake_all(c);
 	else if (cpu->token)
 		wake_token(c, cpu->token);
 	cpu->handler = CLEAR_STEP;
 }
 
-void guest_handler(unsigned int c)
+static void linux_enable(unsigned int c)
+{
+	write_controls(c);
+	now->cpu[c].enabled = true;
+}
+
+static void linux_disable(unsigned int c)
+{
+	now->cpu[c].enabled = false;
+	write_msr(c, APF_MSR_EN, 0);
+	wake_all(c);
+}
+
+static void linux_irq(unsigned int c)
+{
+	now->cpu[c].handler = WAKE_STEP;
+}
+
+static void linux_handler(unsigned int c)
 {
 	struct cpu *cpu = &now->cpu[c];
 
@@ -112,16 +130,28 @@ void guest_handler(unsigned int c)
 }
 
 /* INIT: what ran on this CPU starts anew, on memory that a kernel has cleared. */
-void guest_reset(unsigned int c)
+static void linux_reset(unsigned int c)
 {
-	struct cpu *cpu = &now->cpu[c];
-
-	for (unsigned int t = 0; t < scenario->tasks; t++)
-		if (scenario->cpu_of[t] == c && now->task[t].state != DONE)
-			now->task[t] = (struct task) { .state = RUNNABLE };
-	take_dummy(cpu->exception);
-	cpu->reason = cpu->token = cpu->exception = 0;
-	cpu->task = cpu->mode = cpu->handler = 0;
-	cpu->apic_on = cpu->irr = cpu->enabled = cpu->later = false;
-	cpu->host = RUNNING;
+	take_dummy(now->cpu[c].exception);
 }
+
+static bool linux_knows(uint32_t token)
+{
+	return now->dummy[0] == token || now->dummy[1] == token;
+}
+
+static bool linux_idle(const struct state *s, unsigned int c)
+{
+	return !s->dummy[c];
+}
+
+const struct guest_half guest_linux = {
+	.enable = linux_enable,
+	.disable = linux_disable,
+	.exception = linux_exception,
+	.irq = linux_irq,
+	.handler = linux_handler,
+	.reset = linux_reset,
+	.knows = linux_knows,
+	.idle = linux_idle,
+};

@@ -11,15 +11,13 @@
 
 #include "model.h"
 
-#define AREA(c)		(0x1000ull * ((c) + 1))
-#define VECTOR		0xf3
-
 const struct scenario *scenario;
 struct state *now;
 const char *violation;
 
 static _Alignas(64) char live[VCPUS][2048];
 static uint32_t word_before[VCPUS];	/* token words at the start of the step */
+static bool injection_fails;
 
 void violate(const char *what)
 {
@@ -79,6 +77,17 @@ static int op_read32(void *ctx, uint64_t gpa, uint32_t *value)
 	return now->cpu[c].unreachable ? -1 : 0;
 }
 
+static void check_token_word(unsigned int c, const uint32_t *w, uint32_t value)
+{
+	const struct cpu *cpu = &now->cpu[c];
+
+	if (w == &cpu->token && *w && value)
+		violate("N4: a token word was overwritten that the guest had not cleared");
+	if (w == &cpu->token && !value && word_before[c] && apf_vcpu_enabled(engine(c)) &&
+	    cpu->enabled)
+		violate("N4: a token word was cleared under a guest that uses it");
+}
+
 static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 {
 	unsigned int c = cpu_of(ctx);
@@ -88,11 +97,10 @@ static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 		return -1;
 	if (now->frozen)
 		violate("guest memory was written while the VM was frozen");
-	if (w == &now->cpu[c].token && *w && value)
-		violate("N4: a token word was overwritten that the guest had not cleared");
-	if (w == &now->cpu[c].token && !value && word_before[c] &&
-	    apf_vcpu_enabled(engine(c)) && now->cpu[c].enabled)
-		violate("N4: a token word was cleared under a guest that uses it");
+	if (scenario->abi == APF_ABI_X86_INT)
+		check_token_word(c, w, value);
+	else if (w == &now->cpu[c].reason && *w && value)
+		violate("I4, L5: a notification was written over another");
 	*w = value;
 	return 0;
 }
@@ -127,8 +135,10 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 
 	if (vector != VECTOR || vcpu_id != cpu_of(ctx))
 		violate("N1: wrong interrupt");
-	if (!cpu->token)
+	if (!cpu->token || (scenario->abi == APF_ABI_X86_RFC && cpu->reason != APF_REASON_READY))
 		violate("C15: interrupt before the token word");
+	if (ready_is_pf())
+		violate("L5, I6: an interrupt where ready is an exception");
 	if (!cpu->apic_on)
 		return 0;
 	cpu->irr = true;
@@ -136,17 +146,36 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	return 1;
 }
 
+/* L5, L11: into a vCPU that can take an exception, even out of a HLT. */
+static int op_inject(void *ctx, uint32_t token)
+{
+	unsigned int c = cpu_of(ctx);
+	struct cpu *cpu = &now->cpu[c];
+
+	if (!ready_is_pf() || cpu->reason != APF_REASON_READY)
+		violate("C13: a ready as an exception without its reason word");
+	if (cpu->exception || cpu->host == WAITING || (cpu->task && cpu->mode == IRQS_OFF))
+		violate("L5: a ready where the vCPU cannot take it");
+	if (injection_fails)
+		return -1;
+	cpu->exception = token;
+	cpu->host = RUNNING;
+	settle(c, token);
+	return 0;
+}
+
 static const struct apf_engine_ops ops = {
 	.read32 = op_read32,
 	.write32 = op_write32,
 	.is_ram = op_is_ram,
 	.raise = op_raise,
+	.inject = op_inject,
 };
 
 void make_engine(unsigned int c, uint32_t set_size)
 {
 	struct apf_vcpu_config cfg = {
-		.abi = APF_ABI_X86_INT,
+		.abi = scenario->abi,
 		.vcpu_id = c,
 		.max_outstanding = set_size,
 		.has_lapic = true,
@@ -166,29 +195,41 @@ void act_on(unsigned int c, unsigned int out)
 		now->cpu[c].later = true;
 	if (out & APF_OUT_WAKE)
 		now->cpu[c].host = RUNNING;
+	if (out & APF_OUT_KICK)
+		now->cpu[c].due = true;
 }
 
-void write_msr(unsigned int c, uint32_t reg, uint64_t value)
+bool write_msr(unsigned int c, uint32_t reg, uint64_t value)
 {
 	unsigned int out;
 
-	if (apf_vcpu_control_write(engine(c), reg, value, &out))
+	if (apf_vcpu_control_write(engine(c), reg, value, &out)) {
 		violate("a valid control write was refused");
-	else
-		act_on(c, out);
+		return false;
+	}
+	act_on(c, out);
+	return true;
 }
 
-void enable_apf(unsigned int c)
+void write_controls(unsigned int c)
 {
-	write_msr(c, APF_MSR_INT, VECTOR);
-	write_msr(c, APF_MSR_EN, AREA(c) | APF_EN_ENABLED | APF_EN_INT);
+	uint64_t en = AREA(c) | APF_EN_ENABLED | (scenario->always ? APF_EN_SEND_ALWAYS : 0);
+
+	if (!ready_is_pf()) {
+		en |= APF_EN_INT;
+		write_msr(c, APF_MSR_INT,
+			  scenario->abi == APF_ABI_X86_RFC ? VECTOR | APF_PF2_ENABLED : VECTOR);
+	}
+	write_msr(c, APF_MSR_EN, en);
 }
 
 static void check_np(unsigned int c, uint8_t mode, uint32_t token)
 {
 	const struct cpu *cpu = &now->cpu[c];
 
-	if (mode != USER || !cpu->enabled || cpu->handler || cpu->exception)
+	if (mode != USER && !(mode == KERNEL && scenario->always))
+		violate("C4: an NP where the gate forbids it");
+	if (!cpu->enabled || cpu->handler || cpu->exception || cpu->noticed || cpu->halting)
 		violate("C4: an NP where the gate forbids it");
 	if (cpu->token == APF_TOKEN_BROADCAST)
 		violate("C12: an NP between a wake-all and its handler");
@@ -196,7 +237,7 @@ static void check_np(unsigned int c, uint8_t mode, uint32_t token)
 		if (now->task[t].token == token)
 			violate("C8: a token was given out while it was alive");
 	for (unsigned int i = 0; i < VCPUS; i++)
-		if (now->cpu[i].token == token || now->dummy[i] == token)
+		if (now->cpu[i].token == token || scenario->guest->knows(token))
 			violate("C8: a token was given out that the guest still knows");
 }
 
@@ -237,6 +278,12 @@ void host_fault(unsigned int c, unsigned int task, uint8_t mode, bool undo)
 	}
 }
 
+static void page_over(unsigned int c, uint64_t page)
+{
+	act_on(c, now->page[page] == FAILED ? apf_vcpu_page_failed(engine(c), page)
+					    : apf_vcpu_page_done(engine(c), page));
+}
+
 static void want(unsigned int c, uint64_t page)
 {
 	uint8_t *p = &now->page[page];
@@ -244,7 +291,29 @@ static void want(unsigned int c, uint64_t page)
 	if (*p == ABSENT)
 		*p = FETCHING;
 	else if (*p != FETCHING)
-		act_on(c, apf_vcpu_page_done(engine(c), page));
+		page_over(c, page);
+}
+
+/* The vCPU stands between two runs. */
+void host_enter(unsigned int c, bool fails)
+{
+	struct cpu *cpu = &now->cpu[c];
+	const struct apf_fault at = {
+		.user = cpu->task && cpu->mode == USER && !cpu->noticed,
+		.irqs_on = !(cpu->task && cpu->mode == IRQS_OFF),
+		.event = cpu->exception, .paging = true,
+	};
+	unsigned int out;
+
+	injection_fails = fails;
+	if (fails)
+		spend(EV_UNDO);
+	cpu->due = false;
+	out = apf_vcpu_enter(engine(c), &at);
+	if (out & APF_OUT_KICK)
+		violate("L5: at the entry, and it asks for the entry");
+	act_on(c, out);
+	injection_fails = false;
 }
 
 void host_ask(unsigned int c)
@@ -268,7 +337,7 @@ bool host_cares(unsigned int c, unsigned int page)
 void host_tell(unsigned int c, unsigned int page)
 {
 	now->cpu[c].untold &= (uint8_t)~(1u << page);
-	act_on(c, apf_vcpu_page_done(engine(c), page));
+	page_over(c, page);
 }
 
 void host_freeze(bool frozen)
@@ -292,7 +361,7 @@ static void want_again(void *arg, uint64_t gfn, uint32_t token)
 static void restore_without_set(unsigned int c)
 {
 	if (now->cpu[c].enabled)
-		enable_apf(c);
+		write_controls(c);
 }
 
 static void restore_vcpu(unsigned int c, unsigned int how)
@@ -326,7 +395,7 @@ void host_restore(unsigned int how)
 			now->page[p] = ABSENT;
 	for (unsigned int c = 0; c < VCPUS; c++) {
 		now->cpu[c].untold = 0;
-		now->cpu[c].later = false;
+		now->cpu[c].later = now->cpu[c].due = false;
 		now->cpu[c].host = RUNNING;	/* C16 */
 		restore_vcpu(c, how);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which steps the machine can take, and what each does. */
+#include <stddef.h>
 #include <string.h>
 
 #include <abi/apf_abi_x86.h>
@@ -24,10 +25,22 @@ static bool runs(const struct state *s, const struct cpu *cpu)
 	return !s->frozen && !cpu->ask && cpu->host == RUNNING;
 }
 
+/* Is it inside a handler, or about to enter one? */
+static bool handles(const struct cpu *cpu)
+{
+	return cpu->handler || cpu->exception || cpu->noticed || cpu->halting;
+}
+
 /* Is it between two instructions of no task in particular, outside any handler? */
 static bool idle(const struct state *s, const struct cpu *cpu)
 {
-	return runs(s, cpu) && !cpu->task && !cpu->handler && !cpu->exception;
+	return runs(s, cpu) && !cpu->task && !handles(cpu);
+}
+
+/* Between two runs, where the host may inject. */
+static bool enter_possible(const struct state *s, const struct cpu *cpu)
+{
+	return cpu->due && !s->frozen && !cpu->ask && cpu->host != WAITING;
 }
 
 static bool irq_possible(const struct state *s, const struct cpu *cpu)
@@ -46,7 +59,7 @@ static bool touch_possible(const struct state *s, const struct step *st)
 {
 	const struct cpu *cpu = &s->cpu[st->cpu];
 
-	if (!runs(s, cpu) || cpu->handler || cpu->exception)
+	if (!runs(s, cpu) || handles(cpu))
 		return false;
 	if (scenario->cpu_of[st->arg] != st->cpu || s->task[st->arg].state != RUNNABLE)
 		return false;
@@ -80,8 +93,17 @@ bool step_possible(const struct state *s, const struct step *st)
 		return cpu->untold & 1u << st->arg;
 	case STEP_POLL:
 		return cpu->later && !s->frozen;
+	case STEP_ENTER:
+		return enter_possible(s, cpu);
+	case STEP_ENTER_UNDO:
+		return enter_possible(s, cpu) && may(s, EV_UNDO);
 	case STEP_EXCEPTION:
 		return runs(s, cpu) && cpu->exception && !cpu->handler;
+	case STEP_WAIT:
+		return runs(s, cpu) && cpu->noticed && !cpu->exception;
+	case STEP_HALT_OVER:
+		return runs(s, cpu) && cpu->halting && !cpu->exception &&
+		       scenario->guest->halt_over(s, st->cpu);
 	case STEP_IRQ:
 		return irq_possible(s, cpu);
 	case STEP_HANDLER:
@@ -131,16 +153,40 @@ static void page_came(unsigned int page, enum page_state how)
 			now->cpu[c].untold |= (uint8_t)(1u << page);
 }
 
-static void take_irq(struct cpu *cpu)
+static void take_irq(unsigned int c)
 {
-	cpu->irr = false;
+	now->cpu[c].irr = false;
+	now->cpu[c].host = RUNNING;
+	scenario->guest->irq(c);
+}
+
+static void disable(unsigned int c)
+{
+	scenario->guest->disable(c);
+	for (unsigned int t = 0; t < scenario->tasks; t++)
+		if (scenario->cpu_of[t] == c)
+			now->task[t].owed = false;
+}
+
+/* INIT: what ran on this CPU starts anew, on memory that a kernel has cleared. */
+static void reset(unsigned int c)
+{
+	struct cpu *cpu = &now->cpu[c];
+
+	apf_vcpu_reset(engine(c));
+	scenario->guest->reset(c);
+	for (unsigned int t = 0; t < scenario->tasks; t++)
+		if (scenario->cpu_of[t] == c && now->task[t].state != DONE)
+			now->task[t] = (struct task) { .state = RUNNABLE };
+	cpu->reason = cpu->token = cpu->exception = 0;
+	cpu->task = cpu->mode = cpu->handler = cpu->noticed = cpu->halting = 0;
+	cpu->apic_on = cpu->irr = cpu->enabled = cpu->later = cpu->due = false;
 	cpu->host = RUNNING;
-	cpu->handler = WAKE_STEP;
 }
 
 static void guest_step(const struct step *st)
 {
-	struct cpu *cpu = &now->cpu[st->cpu];
+	const struct guest_half *g = scenario->guest;
 
 	switch (st->kind) {
 	case STEP_TOUCH:
@@ -148,38 +194,38 @@ static void guest_step(const struct step *st)
 		touch(st);
 		break;
 	case STEP_EXCEPTION:
-		guest_exception(st->cpu);
+		g->exception(st->cpu);
+		break;
+	case STEP_WAIT:
+		g->wait(st->cpu);
+		break;
+	case STEP_HALT_OVER:
+		now->task[now->cpu[st->cpu].halting - 1].token = 0;
+		now->cpu[st->cpu].halting = 0;
 		break;
 	case STEP_IRQ:
-		take_irq(cpu);
+		take_irq(st->cpu);
 		break;
 	case STEP_HANDLER:
-		guest_handler(st->cpu);
+		g->handler(st->cpu);
 		break;
 	case STEP_APIC_ON:
-		cpu->apic_on = true;
+		now->cpu[st->cpu].apic_on = true;
 		break;
 	case STEP_AGAIN:
 		spend(EV_AGAIN);
-		enable_apf(st->cpu);
+		write_controls(st->cpu);
 		break;
 	case STEP_ENABLE:
-		enable_apf(st->cpu);
-		cpu->enabled = true;
+		g->enable(st->cpu);
 		break;
 	case STEP_DISABLE:
 		spend(EV_DISABLE);
-		cpu->enabled = false;
-		write_msr(st->cpu, APF_MSR_EN, 0);
-		guest_wake_all(st->cpu);
-		for (unsigned int t = 0; t < scenario->tasks; t++)
-			if (scenario->cpu_of[t] == st->cpu)
-				now->task[t].owed = false;
+		disable(st->cpu);
 		break;
 	case STEP_RESET:
 		spend(EV_RESET);
-		apf_vcpu_reset(engine(st->cpu));
-		guest_reset(st->cpu);
+		reset(st->cpu);
 		break;
 	}
 }
@@ -206,6 +252,10 @@ static void host_step(const struct step *st)
 		cpu->later = false;
 		act_on(st->cpu, apf_vcpu_poll(engine(st->cpu)));
 		break;
+	case STEP_ENTER:
+	case STEP_ENTER_UNDO:
+		host_enter(st->cpu, st->kind == STEP_ENTER_UNDO);
+		break;
 	case STEP_FREEZE:
 		spend(EV_FREEZE);
 		host_freeze(true);
@@ -227,17 +277,42 @@ static void host_step(const struct step *st)
 	}
 }
 
+size_t state_bytes(void)
+{
+	return scenario->guest->load ? sizeof(struct state) : offsetof(struct state, lib);
+}
+
+bool ready_is_pf(void)
+{
+	return scenario->abi == APF_ABI_X86_2010 || scenario->as_2010;
+}
+
+/* The word without the exception makes Linux panic; where ready is none, 2 is no #PF's. */
+static void check_reason(struct cpu *cpu)
+{
+	bool of_pf = cpu->reason && (ready_is_pf() || cpu->reason == APF_REASON_NP);
+
+	if (of_pf != !!cpu->exception)
+		violate("C13: a reason word without its exception, or the reverse");
+	/* What no generation before INT looks at makes no state of its own. */
+	if (scenario->abi != APF_ABI_X86_INT && !cpu->reason)
+		cpu->token = 0;
+}
+
 void take_step(struct state *s, const struct step *st)
 {
 	violation = NULL;
 	now = s;
 	engines_in(s);
+	if (scenario->guest->load)
+		scenario->guest->load(s);
 	guest_step(st);
 	host_step(st);
-	engines_out(s);
 	for (unsigned int c = 0; c < VCPUS; c++)
-		if ((s->cpu[c].reason == APF_REASON_NP) != !!s->cpu[c].exception)
-			violate("C13: a reason word without its exception: Linux panics");
+		check_reason(&s->cpu[c]);
+	if (scenario->guest->store)
+		scenario->guest->store(s);
+	engines_out(s);
 }
 
 /* Nothing obliges the guest or the world to do the others. */
@@ -247,6 +322,7 @@ bool step_is_fair(const struct step *st)
 		[STEP_TOUCH_UNDO] = true, [STEP_FAIL] = true, [STEP_ENABLE] = true,
 		[STEP_DISABLE] = true, [STEP_AGAIN] = true, [STEP_RESET] = true,
 		[STEP_FREEZE] = true, [STEP_RESTORE] = true, [STEP_UNREACHABLE] = true,
+		[STEP_ENTER_UNDO] = true,
 	};
 
 	return !optional[st->kind];
@@ -263,7 +339,7 @@ bool all_is_well(const struct state *s)
 
 		if (v->set.list[APF_NODE_WAITING].count || v->set.list[APF_NODE_READY].count)
 			return false;
-		if (v->wake_all || s->dummy[c])
+		if (v->wake_all || !scenario->guest->idle(s, c))
 			return false;
 	}
 	return true;
@@ -280,12 +356,18 @@ void initial_state(struct state *s)
 		struct cpu *cpu = &s->cpu[c];
 
 		make_engine(c, scenario->set_size);
+		scenario->guest->reset(c);
 		if (scenario->from_boot)
 			continue;
-		cpu->apic_on = cpu->enabled = true;
-		enable_apf(c);
-		cpu->token = 0;		/* the wake-all of enabling, consumed */
+		cpu->apic_on = true;
+		scenario->guest->enable(c);
+		if (ready_is_pf())
+			host_enter(c, false);
+		/* The wake-all of enabling, consumed. */
+		cpu->reason = cpu->token = cpu->exception = 0;
 		cpu->irr = false;
 	}
+	if (scenario->guest->store)
+		scenario->guest->store(s);
 	engines_out(s);
 }

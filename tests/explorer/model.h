@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A small machine for the explorer: two vCPUs with the real engine, their APICs,
- * a guest after Linux's guest half, a pager, and things that may go wrong. One
- * struct holds all of it, so that a state can be copied, compared and hashed.
+ * a guest (after Linux's guest half, or with libapf-guest itself), a pager, and
+ * things that may go wrong. One struct holds all of it, so that a state can be
+ * copied, compared and hashed.
  */
 #ifndef TESTS_EXPLORER_MODEL_H
 #define TESTS_EXPLORER_MODEL_H
@@ -10,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <apf/guest.h>
 #include <engine/vcpu.h>
 
 #define VCPUS	2
@@ -36,8 +38,14 @@ enum event {
 	EV_KINDS
 };
 
+struct guest_half;
+
 struct scenario {
 	const char *name;
+	const struct guest_half *guest;
+	enum apf_abi_id abi;		/* that the host offers */
+	bool as_2010;			/* what the guest makes of RFC: no EN bit 3 (I6) */
+	bool always;			/* EN's send-always */
 	uint8_t tasks;
 	uint8_t cpu_of[TASKS];
 	uint8_t page_of[TASKS];
@@ -66,7 +74,7 @@ struct task {
 struct cpu {
 	_Alignas(8) uint8_t engine[BLOCK];
 	uint32_t reason, token;	/* the area */
-	uint32_t exception;	/* NP injected and not yet taken: its token */
+	uint32_t exception;	/* #PF injected and not yet taken: its token */
 	uint8_t host;		/* enum host_state */
 	uint8_t task;		/* whose instruction is to run again, plus one */
 	uint8_t mode;		/* of that */
@@ -76,7 +84,18 @@ struct cpu {
 	bool apic_on, irr;
 	bool enabled;		/* the guest's own note that APF is on */
 	bool later;		/* the caller remembers APF_OUT_LATER */
+	bool due;		/* the same of APF_OUT_KICK */
 	bool unreachable;
+	/* libapf-guest: tasks, plus one. */
+	uint8_t noticed;	/* its NP was read, and it does not wait yet */
+	uint8_t halting;	/* it waits without being able to sleep (L9) */
+};
+
+/* What libapf-guest keeps, and what its caller keeps for it. */
+struct lib_state {
+	struct apf_guest_cpu cpu[VCPUS];
+	struct apf_guest_waiter waiter[TASKS];
+	struct apf_guest_notice notice[VCPUS];
 };
 
 struct state {
@@ -87,6 +106,7 @@ struct state {
 	bool frozen;
 	uint8_t budget[EV_KINDS];
 	uint8_t total;
+	struct lib_state lib;	/* last: other guests do without */
 };
 
 /* A step: what, where, with what. */
@@ -98,7 +118,11 @@ enum step_kind {
 	STEP_FAIL,
 	STEP_TELL,		/* arg: page */
 	STEP_POLL,
+	STEP_ENTER,		/* a ready that is due may be injected */
+	STEP_ENTER_UNDO,	/* the same, and that fails */
 	STEP_EXCEPTION,
+	STEP_WAIT,
+	STEP_HALT_OVER,
 	STEP_IRQ,
 	STEP_HANDLER,
 	STEP_APIC_ON,
@@ -133,25 +157,47 @@ void take_step(struct state *s, const struct step *st);
 bool step_is_fair(const struct step *st);
 bool all_is_well(const struct state *s);
 
+/* Bytes of a state that matter in this scenario. */
+size_t state_bytes(void);
+
+/* Is a ready an exception for this guest? */
+bool ready_is_pf(void);
+
 /* host.c: what the steps do to the engines. */
+#define AREA(c)		(0x1000ull * ((c) + 1))
+#define VECTOR		0xf3
 struct apf_vcpu *engine(unsigned int c);
 void engines_in(const struct state *s);
 void engines_out(struct state *s);
 void make_engine(unsigned int c, uint32_t set_size);
 void act_on(unsigned int c, unsigned int out);
-void enable_apf(unsigned int c);
-void write_msr(unsigned int c, uint32_t reg, uint64_t value);
+bool write_msr(unsigned int c, uint32_t reg, uint64_t value);
+/* What an enabled guest has in its registers, written once (more). */
+void write_controls(unsigned int c);
 void host_fault(unsigned int c, unsigned int task, uint8_t mode, bool undo);
 void host_ask(unsigned int c);
+void host_enter(unsigned int c, bool fails);
 bool host_cares(unsigned int c, unsigned int page);
 void host_tell(unsigned int c, unsigned int page);
 void host_freeze(bool frozen);
 void host_restore(unsigned int how);
 
-/* guest.c */
-void guest_exception(unsigned int c);
-void guest_handler(unsigned int c);
-void guest_wake_all(unsigned int c);
-void guest_reset(unsigned int c);
+/* What a guest does; all on this vCPU. */
+struct guest_half {
+	void (*load)(const struct state *s);	/* its state in and out, around a step */
+	void (*store)(struct state *s);
+	void (*enable)(unsigned int c);
+	void (*disable)(unsigned int c);
+	void (*exception)(unsigned int c);
+	void (*wait)(unsigned int c);
+	void (*irq)(unsigned int c);
+	void (*handler)(unsigned int c);	/* what is left of irq */
+	void (*reset)(unsigned int c);
+	bool (*halt_over)(const struct state *s, unsigned int c);
+	bool (*knows)(uint32_t token);		/* of a ready that was early */
+	bool (*idle)(const struct state *s, unsigned int c);	/* nothing is remembered */
+};
+
+extern const struct guest_half guest_linux, guest_lib;
 
 #endif
