@@ -116,11 +116,16 @@ class Lab:
         result["exit"], result["stderr"] = done.returncode, done.stderr.strip()[-800:]
         return result
 
-    def hot(self, folder):
-        """The guest kernel's working set: what a run touches whose tasks only sleep."""
-        path = os.path.join(folder, "hot")
+    def hot(self, folder, then=""):
+        """The guest kernel's working set: what a run touches whose tasks only sleep.
+
+        then: "off" or "reset", for what the end of the machine touches, too.
+        """
+        path = os.path.join(folder, "hot" + then)
         if not os.path.exists(path):
-            self.restore(folder, "user", "--record", path, latency="0ms", line="go sleep 1000")
+            self.restore(folder, "user", "--record", path, latency="0ms", check=not then,
+                         line="go sleep 1000" + (then and "\\n" + then),
+                         until="@apf never" if then else "@apf done")
         return path
 
     def try_case(self, function):
@@ -373,21 +378,22 @@ def group_ends(lab):
     hot = ("--preload", lab.hot(folder))
 
     def power_off():
-        r = lab.restore(folder, "user", *hot, line="fault-and-off", until="@apf never", latency="300ms",
-                        check=False)
+        r = lab.restore(folder, "user", "--preload", lab.hot(folder, "off"),
+                        line="fault-and-off", until="@apf never", latency="300ms", check=False)
         demand(r["exit"] == 0 and r["end"] == "poweroff", f"{r}")
         demand(r["np"] > r["ready"], f"no fault was outstanding: {r}")
     lab.case("C10 power-off with faults outstanding", power_off)
 
     def reset():
-        r = lab.restore(folder, "user", *hot, line="fault-and-reset", until="@apf never",
+        r = lab.restore(folder, "user", "--preload", lab.hot(folder, "reset"),
+                        line="fault-and-reset", until="@apf never",
                         latency="300ms", check=False)
         demand(r["exit"] == 3 and r["end"] == "reset", f"{r}")
         demand(r["np"] > r["ready"], f"no fault was outstanding: {r}")
     lab.case("C10 reset with faults outstanding", reset)
 
     def written():
-        all_verified(lab.restore(folder, "user", *hot, line="go write"), 16, 8 * 3)
+        all_verified(lab.restore(folder, "user", *hot, line="go write"), 16, 8 * 2)
     lab.case("C11 pages that are written while they are fetched keep what was written", written)
 
     def random():
