@@ -316,8 +316,8 @@ static void print_text(struct json_object *o)
 	struct json_object *vcpus;
 
 	json_object_object_get_ex(o, "vcpus", &vcpus);
-	printf("snapshot version %s, saved in mode %s, generation %s\n%s vCPUs, %s bytes of memory, "
-	       "%s faults outstanding\n", get_text(o, "version"), get_text(o, "delivery"),
+	printf("snapshot version %s, saved in mode %s, generation %s\n%s vCPUs, %s bytes of "
+	       "memory, %s faults outstanding\n", get_text(o, "version"), get_text(o, "delivery"),
 	       get_text(o, "abi"), get_text(o, "cpus"), get_text(o, "mem"),
 	       get_text(o, "outstanding"));
 	for (size_t i = 0; i < json_object_array_length(vcpus); i++)

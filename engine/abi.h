@@ -30,7 +30,7 @@ struct apf_abi {
 	const char *name;
 	uint32_t id_bits;	/* of a token, below its counter; limits vCPU ids (L3, A4) */
 	uint32_t ctl_words;	/* of apf_vcpu.ctl that are state, to be saved */
-	bool failed_wakes_all;	/* a page that failed for good sends ~0, not its own tokens (L6, N10) */
+	bool failed_wakes_all;	/* a page that is lost sends ~0, not its own tokens (L6, N10) */
 	bool acknowledges;	/* the guest tells when it has consumed a ready (N4) */
 
 	/* Are these the values of control registers that the guest could have written? */

@@ -111,10 +111,10 @@ static int load_header(const struct apf_vcpu *v, const uint8_t *p, size_t size, 
 		return apf_error_set(-EINVAL, "vCPU %u: not a saved vCPU of version %u", v->id,
 				     SAVE_VERSION);
 	if (h->abi != v->abi)
-		return apf_error_set(-EINVAL, "vCPU %u: saved as of generation %s (%u), but this VM "
-				     "offers %s (%u)", v->id,
-				     apf_abi_name(h->abi) ? apf_abi_name(h->abi) : "unknown", h->abi,
-				     apf_abi_name(v->abi), v->abi);
+		return apf_error_set(-EINVAL, "vCPU %u: saved as of generation %s (%u), but this "
+				     "VM offers %s (%u)", v->id,
+				     apf_abi_name(h->abi) ? apf_abi_name(h->abi) : "unknown",
+				     h->abi, apf_abi_name(v->abi), v->abi);
 	if (h->vcpu_id != v->id)
 		return apf_error_set(-EINVAL, "vCPU %u: this is the saved state of vCPU %u", v->id,
 				     h->vcpu_id);

@@ -103,8 +103,9 @@ static int check_abi(const struct apf_kvm_config *cfg)
 	if (!apf_abi_name(cfg->abi))
 		return apf_error_set(-EINVAL, "kvm: unknown generation %u", cfg->abi);
 	if (cfg->delivery == APF_DELIVERY_KERNEL)
-		return apf_error_set(-EINVAL, "kvm: KVM's own APF offers generation int only, not %s; "
-				     "use delivery \"user\" or \"sync\"", apf_abi_name(cfg->abi));
+		return apf_error_set(-EINVAL, "kvm: KVM's own APF offers generation int only, not "
+				     "%s; use delivery \"user\" or \"sync\"",
+				     apf_abi_name(cfg->abi));
 	return 0;
 }
 

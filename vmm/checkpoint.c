@@ -139,8 +139,9 @@ int vmm_load(struct vmm *vm, const struct vmm_snapshot *s)
 				     s->vm.cpus, (unsigned long long)s->vm.mem_size,
 				     vm->cfg.cpus, (unsigned long long)vm->cfg.mem_size);
 	if (s->vm.abi != vm->cfg.abi)
-		return apf_error_set(-EINVAL, "snapshot: its guest was offered generation %s, this VM "
-				     "offers %s", apf_abi_name(s->vm.abi), apf_abi_name(vm->cfg.abi));
+		return apf_error_set(-EINVAL, "snapshot: its guest was offered generation %s, this "
+				     "VM offers %s", apf_abi_name(s->vm.abi),
+				     apf_abi_name(vm->cfg.abi));
 	err = vmm_machine_load(vm, s);
 	for (unsigned int i = 0; i < vm->cfg.cpus && !err; i++)
 		err = vmm_vcpu_load(&vm->vcpus[i], s);

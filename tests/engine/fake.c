@@ -104,7 +104,8 @@ void fake_on(struct fake *g, struct apf_vcpu_config cfg)
 		assert_int_equal(enter(g), 0);
 		assert_int_equal(handle(g), APF_TOKEN_BROADCAST);
 	} else {
-		write_reg(g, APF_MSR_INT, VECTOR | (cfg.abi == APF_ABI_X86_RFC ? APF_PF2_ENABLED : 0));
+		write_reg(g, APF_MSR_INT,
+			  cfg.abi == APF_ABI_X86_RFC ? VECTOR | APF_PF2_ENABLED : VECTOR);
 		write_reg(g, APF_MSR_EN, EN_ON);
 		assert_int_equal(g->token, APF_TOKEN_BROADCAST);
 		if (cfg.abi == APF_ABI_X86_RFC)

@@ -106,7 +106,8 @@ static void test_L3_ids_of_12_bits_and_a_counter_of_20(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		struct apf_vcpu_config cfg = CONFIG(.abi = abis[i], .vcpu_id = 4096);
 
-		assert_int_equal(apf_vcpu_init(h.mem, sizeof(h.mem), &cfg, &ops, NULL, &h.v), -EINVAL);
+		assert_int_equal(apf_vcpu_init(h.mem, sizeof(h.mem), &cfg, &ops, NULL, &h.v),
+				 -EINVAL);
 		assert_string_not_equal(apf_error(), "");
 		cfg.vcpu_id = 4095;
 		assert_int_equal(apf_vcpu_init(h.mem, sizeof(h.mem), &cfg, &ops, NULL, &h.v), 0);
@@ -263,7 +264,7 @@ static void test_L7_C10_after_disabling_a_page_is_only_retired(void **state)
 	assert_int_equal(stats(&g).outstanding + stats(&g).queued, 0);
 }
 
-static void test_C7_ready_for_an_np_that_was_not_delivered_tells_the_guest_nothing(void **state)
+static void test_C7_page_of_an_np_not_delivered_tells_the_guest_nothing(void **state)
 {
 	static const enum apf_abi_id abis[] = { APF_ABI_X86_2010, APF_ABI_X86_RFC };
 	struct apf_fault f = user_fault(7);
@@ -359,7 +360,7 @@ int main(void)
 		cmocka_unit_test(test_L6_failed_fetch_wakes_all_and_leaves_the_set),
 		cmocka_unit_test(test_L6_page_that_is_not_waited_for_wakes_nobody),
 		cmocka_unit_test(test_L7_C10_after_disabling_a_page_is_only_retired),
-		cmocka_unit_test(test_C7_ready_for_an_np_that_was_not_delivered_tells_the_guest_nothing),
+		cmocka_unit_test(test_C7_page_of_an_np_not_delivered_tells_the_guest_nothing),
 		cmocka_unit_test(test_L10_enabling_sends_one_wake_all_each_time),
 		cmocka_unit_test(test_L11_ready_asks_for_a_halted_vcpu),
 		cmocka_unit_test(test_freeze_holds_the_exception_back),

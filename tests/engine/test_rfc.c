@@ -177,7 +177,7 @@ static void test_I5_C15_reason_and_token_then_the_interrupt(void **state)
 	assert_int_equal(stats(&g).ready, 1);
 }
 
-static void test_I5_refused_interrupt_leaves_the_area_free_and_asks_to_try_later(void **state)
+static void test_I5_refused_interrupt_leaves_the_area_free_for_a_later_try(void **state)
 {
 	static const int refusals[] = { 0, -1 };
 
@@ -304,7 +304,7 @@ int main(void)
 		cmocka_unit_test(test_I4_ready_stays_queued_while_the_area_is_not_free),
 		cmocka_unit_test(test_I4_the_next_ready_waits_for_the_handler_of_the_last),
 		cmocka_unit_test(test_I5_C15_reason_and_token_then_the_interrupt),
-		cmocka_unit_test(test_I5_refused_interrupt_leaves_the_area_free_and_asks_to_try_later),
+		cmocka_unit_test(test_I5_refused_interrupt_leaves_the_area_free_for_a_later_try),
 		cmocka_unit_test(test_I5_vector_below_16_is_dropped_by_the_apic_and_does_not_spin),
 		cmocka_unit_test(test_C9_area_unreachable),
 		cmocka_unit_test(test_C10_disabling_takes_back_a_ready_not_consumed),

@@ -126,7 +126,8 @@ static void lib_store(struct state *s)
 		n->epoch = n->epoch == g->epoch ? 0 : OLD_EPOCH;
 		if (!s->cpu[c].noticed)
 			memset(n, 0, sizeof(*n));
-		memset(g->early + g->nr_early, 0, sizeof(g->early) - g->nr_early * sizeof(*g->early));
+		memset(g->early + g->nr_early, 0,
+		       sizeof(g->early) - g->nr_early * sizeof(*g->early));
 		g->epoch = g->area.reason = g->area.token = 0;
 	}
 	for (unsigned int t = 0; t < TASKS; t++)

@@ -427,7 +427,7 @@ static void test_C6_C12_an_np_in_hand_does_not_sleep_after_a_broadcast(void **st
 	}
 }
 
-static void test_L9_a_broadcast_in_between_does_not_leave_an_early_ready_behind(void **state)
+static void test_L9_a_broadcast_in_between_leaves_no_early_ready_behind(void **state)
 {
 	for_each_abi(abi) {
 		struct apf_guest_notice n;
@@ -689,7 +689,7 @@ int main(void)
 		cmocka_unit_test(test_L9_what_cannot_be_scheduled_away_halts_until_its_own_ready),
 		cmocka_unit_test(test_C6_a_broadcast_wakes_every_waiter_of_that_cpu_and_no_other),
 		cmocka_unit_test(test_C6_C12_an_np_in_hand_does_not_sleep_after_a_broadcast),
-		cmocka_unit_test(test_L9_a_broadcast_in_between_does_not_leave_an_early_ready_behind),
+		cmocka_unit_test(test_L9_a_broadcast_in_between_leaves_no_early_ready_behind),
 		cmocka_unit_test(test_N9_going_offline_is_EN_0_then_wake_all_of_that_cpu),
 		cmocka_unit_test(test_C10_enabling_again_after_a_reset_wakes_and_starts_anew),
 		cmocka_unit_test(test_C8_what_is_no_token_is_never_slept_on),
