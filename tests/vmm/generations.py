@@ -54,7 +54,7 @@ def save_outstanding(guest):
     """A snapshot of the restored VM, taken while faults are outstanding."""
     control = guest.path("control2")
     vm = subprocess.Popen([
-        APF, "restore", guest.path("snapshot"), "--delivery", "user", "--latency", "300ms",
+        APF, "restore", guest.path("snapshot"), "--delivery", "user", "--latency", "60ms",
         "--preload", guest.path("preload"), "--input", "go touch\\n", "--control", control,
         "--serial", guest.path("serial"), "--timeout", LIMIT])
     try:
