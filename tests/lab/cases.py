@@ -119,11 +119,12 @@ class Lab:
     def hot(self, folder, then=""):
         """The guest kernel's working set: what a run touches whose tasks only sleep.
 
-        then: "off" or "reset", for what the end of the machine touches, too.
+        then: "off" or "reset", for what the end of the machine touches, too. The latency makes the
+        tasks meet on their missing stacks, so that what a fault takes in the guest is among it.
         """
         path = os.path.join(folder, "hot" + then)
         if not os.path.exists(path):
-            self.restore(folder, "user", "--record", path, latency="0ms", check=not then,
+            self.restore(folder, "user", "--record", path, latency="3ms", check=not then,
                          line="go sleep 1000" + (then and "\\n" + then),
                          until="@apf never" if then else "@apf done")
         return path
