@@ -15,13 +15,14 @@ ONE_CPU = "tests/explorer/explorer one-cpu"
 
 VCPU = "engine/vcpu.c"
 INT = "engine/abi_int.c"
+X86 = "engine/abi_x86.c"
 SET_C = "engine/set.c"
 SAVE_C = "engine/save.c"
 
 MUTANTS = [
     # C1: NP and ready carry the same token.
-    ("C1", VCPU, "v->wake_all ? APF_TOKEN_BROADCAST : n->token))",
-     "v->wake_all ? APF_TOKEN_BROADCAST : n->token ^ 1u << 12))", [READY, PLAIN]),
+    ("C1", VCPU, "v->wake_all ? APF_TOKEN_BROADCAST : n->token, at))",
+     "v->wake_all ? APF_TOKEN_BROADCAST : n->token ^ 1u << 12, at))", [READY, PLAIN]),
     # C2: one ready per delivered NP, and all tokens of a page.
     ("C2", VCPU, "n->token, apf_vcpu_area(v));\n\tapf_set_remove(&v->set, n);",
      "n->token, apf_vcpu_area(v));", [READY, PLAIN]),
@@ -43,9 +44,9 @@ MUTANTS = [
     ("C4", VCPU, "\tif (!f->irqs_on)\n\t\treturn APF_WHY_IRQS_OFF;\n", "", [FAULT, PLAIN]),
     ("C4", VCPU, "\tif (f->irq_shadow)\n\t\treturn APF_WHY_SHADOW;\n", "", [FAULT]),
     ("C4 C11", VCPU, "\tif (f->event)\n\t\treturn APF_WHY_EVENT;\n", "", [FAULT]),
-    ("C4", INT, "if (!f->user && !(v->ctl[CTL_EN] & APF_EN_SEND_ALWAYS))\n"
+    ("C4", X86, "if (!f->user && !(v->ctl[CTL_EN] & APF_EN_SEND_ALWAYS))\n"
      "\t\treturn APF_WHY_KERNEL;\n", "", [FAULT, PLAIN]),
-    ("C4 L1", INT, "!f->user && !(v->ctl[CTL_EN] & APF_EN_SEND_ALWAYS)", "!f->user", [FAULT]),
+    ("C4 L1", X86, "!f->user && !(v->ctl[CTL_EN] & APF_EN_SEND_ALWAYS)", "!f->user", [FAULT]),
     ("C4 C7", VCPU, "\tcase APF_WHY_KERNEL:\n", "", [FAULT]),
     ("C4", VCPU, "\tdefault:\n\t\treturn APF_WAIT;", "\tdefault:\n\t\treturn APF_HALT;",
      [FAULT, PLAIN]),
@@ -60,8 +61,8 @@ MUTANTS = [
      "\tv->wake_all = true;", [READY]),
     ("C6", "abi/apf_abi_x86.h", "APF_TOKEN_BROADCAST	0xffffffffu",
      "APF_TOKEN_BROADCAST	0xfffffffeu", [FAULT]),
-    ("C6", VCPU, "abi_of(v)->ready(v, v->wake_all ? APF_TOKEN_BROADCAST : n->token)",
-     "abi_of(v)->ready(v, n ? n->token : APF_TOKEN_BROADCAST)", [READY, ONE_CPU]),
+    ("C6", VCPU, "abi->ready(v, v->wake_all ? APF_TOKEN_BROADCAST : n->token, at)",
+     "abi->ready(v, n ? n->token : APF_TOKEN_BROADCAST, at)", [READY, ONE_CPU]),
     # C7: the end of a halt tells the guest nothing.
     ("C7", VCPU, "\t\tout = APF_OUT_WAKE;\n", "", [FAULT, PLAIN]),
     ("C7", VCPU, "\t\tv->standing = false;\n\t\tout", "\t\tout", [FAULT]),
@@ -139,12 +140,12 @@ MUTANTS = [
     ("C13", VCPU, "\tapf_set_remove(&v->set, n);\n\treturn v->standing", "\treturn v->standing",
      [FAULT, EVENTS]),
     ("C13", VCPU, "\tv->standing = n->state == APF_NODE_WAITING;\n", "", [FAULT, EVENTS]),
-    ("C13", INT, "int_area(v) + APF_AREA_REASON, APF_REASON_NP);",
-     "int_area(v) + APF_AREA_REASON, APF_REASON_NONE);", [FAULT, PLAIN]),
+    ("C13", X86, "return write_reason(v, APF_REASON_NP);",
+     "return write_reason(v, APF_REASON_NONE);", [FAULT, PLAIN]),
     # C14: x86 gates.
     ("C14", VCPU, "\tif (f->smm)\n\t\treturn APF_WHY_SMM;\n", "", [FAULT]),
     ("C14", VCPU, "\tif (f->nested)\n\t\treturn APF_WHY_NESTED;\n", "", [FAULT]),
-    ("C14", INT, "\tif (!f->paging)\n\t\treturn APF_WHY_NOPAGING;\n", "", [FAULT]),
+    ("C14", X86, "f->paging ? APF_WHY_ASYNC : APF_WHY_NOPAGING", "APF_WHY_ASYNC", [FAULT]),
     # C15: first the token word, then the interrupt.
     ("C15", INT, "\tif (v->ops->write32(v->ctx, word, token))\n\t\treturn APF_BLOCKED;\n"
      "\tif (v->ops->raise(v->ctx, v->id, vector) > 0 || vector < FIRST_VECTOR)\n"
@@ -170,8 +171,8 @@ MUTANTS = [
     # N3: two words that never collide.
     ("N3", INT, "\treturn APF_WHY_ASYNC;\n", "\treturn token ? APF_WHY_AREA : APF_WHY_ASYNC;\n",
      [FAULT]),
-    ("N3", INT, "\tuint64_t word = int_area(v) + APF_AREA_TOKEN;\n\tuint8_t",
-     "\tuint64_t word = int_area(v) + APF_AREA_REASON;\n\tuint8_t", [READY, PLAIN]),
+    ("N3", INT, "\tuint64_t word = apf_x86_area(v) + APF_AREA_TOKEN;\n\tuint8_t",
+     "\tuint64_t word = apf_x86_area(v) + APF_AREA_REASON;\n\tuint8_t", [READY, PLAIN]),
     # N4: the token word and the acknowledge.
     ("N4", INT, "\tif (old)\n\t\treturn APF_HELD;\n", "", [READY, PLAIN]),
     ("N4", INT, "\tif (old)\n\t\treturn APF_HELD;\n", "\tif (old)\n\t\treturn APF_BLOCKED;\n",
@@ -200,8 +201,8 @@ MUTANTS = [
     # N7: enabling and disabling.
     ("N7", INT, "\tif (en && !v->has_lapic)\n\t\treturn false;\n", "", [CONTROL, SAVE]),
     ("N7", INT, "\tif (en && !v->has_lapic)\n", "\tif (!v->has_lapic)\n", [CONTROL]),
-    ("N7", INT, " && v->ops->is_ram(v->ctx, en, APF_AREA_SIZE)", "", [CONTROL, SAVE]),
-    ("N7", INT, "en <= UINT64_MAX - APF_AREA_SIZE && ", "!", [CONTROL]),
+    ("N7", X86, " && v->ops->is_ram(v->ctx, en, APF_AREA_SIZE)", "", [CONTROL, SAVE]),
+    ("N7", X86, "en <= UINT64_MAX - APF_AREA_SIZE && ", "!", [CONTROL]),
     ("N7", INT, "\tif (!en_valid(v, en))\n\t\treturn -EINVAL;\n\tif (was",
      "\tif (!en_valid(v, en)) {\n\t\tv->ctl[CTL_EN] = en;\n\t\treturn -EINVAL;\n\t}\n\tif (was",
      [CONTROL]),

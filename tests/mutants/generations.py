@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The rows of 2010 and of the 2020 RFC, broken one by one."""
+L_TEST = "tests/engine/test-engine-2010"
+I_TEST = "tests/engine/test-engine-rfc"
+GUEST_TEST = "tests/guest/test_guest"
+L_ALL = "tests/explorer/explorer 2010"
+L_PAIRS = "tests/explorer/explorer 2010-pairs"
+I_ALL = "tests/explorer/explorer rfc"
+I_BOOT = "tests/explorer/explorer rfc-boot"
+I_PAIRS = "tests/explorer/explorer rfc-pairs"
+I_AS_L = "tests/explorer/explorer rfc-as-2010"
+INT_LIB = "tests/explorer/explorer int-lib"
+
+VCPU = "engine/vcpu.c"
+X86 = "engine/abi_x86.c"
+L = "engine/abi_2010.c"
+I = "engine/abi_rfc.c"
+
+MUTANTS = [
+    # L1, I8: what EN takes.
+    ("L1", L, "APF_EN_RESERVED | APF_EN_INT | APF_EN_VMEXIT", "APF_EN_INT | APF_EN_VMEXIT",
+     [L_TEST]),
+    ("L1 I8", L, "APF_EN_RESERVED | APF_EN_INT | APF_EN_VMEXIT",
+     "APF_EN_RESERVED | APF_EN_VMEXIT", [L_TEST]),
+    ("L1", L, "APF_EN_RESERVED | APF_EN_INT | APF_EN_VMEXIT", "APF_EN_RESERVED | APF_EN_INT",
+     [L_TEST]),
+    ("L1", L, "!is_on(ctl[CTL_EN]) || apf_x86_area_valid(v, ctl[CTL_EN])", "true", [L_TEST]),
+    ("L1", L, "!is_on(ctl[CTL_EN]) || ", "", [L_TEST]),
+    ("L1", L, "reg != APF_MSR_EN || !l_ctl_valid", "!l_ctl_valid", [L_TEST]),
+    ("L1", L, "\tif (reg != APF_MSR_EN)\n\t\treturn -EINVAL;\n", "", [L_TEST]),
+    # L2: the area.
+    ("L2 L4", X86, "apf_x86_area(v) + APF_AREA_REASON, reason);",
+     "apf_x86_area(v) + APF_AREA_TOKEN, reason);", [L_TEST, L_ALL]),
+    # L3: tokens.
+    ("L3", L, ".id_bits = 12", ".id_bits = 11", [L_TEST]),
+    ("L3", I, ".id_bits = 12", ".id_bits = 13", [L_TEST]),
+    # L4: the gate of NP.
+    ("L4", L, "l_enabled(v) ? apf_x86_np_gate(v, f) : APF_WHY_DISABLED", "apf_x86_np_gate(v, f)",
+     [L_TEST]),
+    # L5: ready as an exception, where the vCPU enters.
+    ("L5", X86, "\tif (!at)\n\t\treturn APF_AT_ENTRY;\n", "\tif (!at)\n\t\treturn APF_HELD;\n",
+     [L_TEST, L_ALL]),
+    ("L5 L11", VCPU, "\t\treturn APF_OUT_KICK;\n", "\t\treturn APF_OUT_LATER;\n",
+     [L_TEST, L_ALL]),
+    ("L5", X86, "at->irqs_on && ", "", [L_TEST]),
+    ("L5", X86, "!at->irq_shadow && ", "", [L_TEST]),
+    ("L5 C11", X86, "!at->event && ", "", [L_TEST, L_ALL]),
+    ("L5 C14", X86, "at->paging && ", "", [L_TEST]),
+    ("L5 C14", X86, "!at->smm &&\n\t       ", "", [L_TEST]),
+    ("L5 C14", X86, " &&\n\t       !at->nested", "", [L_TEST]),
+    ("L5", X86, "return at->irqs_on", "return at->user && at->irqs_on", [L_TEST]),
+    ("L5 C9 C13", X86, " || write_reason(v, APF_REASON_READY))", ")", [L_TEST, L_ALL]),
+    ("L5 C13", X86, "APF_SENT;\n\twrite_reason(v, APF_REASON_NONE);", "APF_SENT;",
+     [L_TEST, L_PAIRS]),
+    ("L5", X86, "write_reason(v, APF_REASON_NONE);\n\treturn APF_BLOCKED;",
+     "write_reason(v, APF_REASON_NONE);\n\treturn APF_HELD;", [L_TEST, L_PAIRS]),
+    ("L5 I4", VCPU, "abi->acknowledges || !v->set.list[APF_NODE_READY].count ? 0 : APF_OUT_LATER",
+     "0", [L_TEST, L_ALL]),
+    # L6: a page that failed for good.
+    ("L6", L, "\t.failed_wakes_all = true,\n", "", [L_TEST]),
+    ("L6", I, "\t.failed_wakes_all = true,\n", "", [L_TEST]),
+    ("L6", VCPU, " && apf_set_waiting(&v->set, gfn, &token))", ")", [L_TEST]),
+    ("L6", VCPU, "\t\tv->wake_all = true;\n\treturn apf_vcpu_page_done(v, gfn);",
+     "\t\tv->wake_all = true;\n\treturn deliver(v, NULL);", [L_TEST, L_PAIRS]),
+    # L7, L10: disabling and enabling.
+    ("L7 C10", L, "was ? APF_EFFECT_DISABLE : APF_EFFECT_NONE", "APF_EFFECT_NONE",
+     [L_TEST, L_PAIRS]),
+    ("L10", L, "\tif (is_on(value))\n", "\tif (is_on(value) && !was)\n", [L_TEST]),
+    # L9, in the guest half: found by the explorer.
+    ("L9", "guest/lib/core.c", "\tif (n->cpu != c->id)\n",
+     "\tif (n->cpu != c->id || n->epoch != c->epoch)\n", [GUEST_TEST, INT_LIB]),
+    # I1: EN.
+    ("I1", I, "APF_EN_RESERVED | APF_EN_VMEXIT", "APF_EN_RESERVED", [I_TEST]),
+    ("I1", I, "APF_EN_RESERVED | APF_EN_VMEXIT", "APF_EN_VMEXIT", [I_TEST]),
+    ("I1", I, "!is_on(en) || apf_x86_area_valid(v, en)", "true", [I_TEST]),
+    # I2: PF2.
+    ("I2", I, "~(APF_INT_VECTOR_MASK | APF_PF2_ENABLED)", "~APF_INT_VECTOR_MASK", [I_TEST]),
+    ("I2", I, "return !(value & ~(APF_INT_VECTOR_MASK | APF_PF2_ENABLED));", "return true;",
+     [I_TEST]),
+    ("I2", I, "!pf2_valid(value) || !v->has_lapic", "!pf2_valid(value)", [I_TEST]),
+    ("I2", I, "(v->has_lapic || !ctl[CTL_INT])", "true", [I_TEST]),
+    ("I2", I, " && pf2_valid(ctl[CTL_INT])", "", [I_TEST]),
+    ("I2", I, ".ctl_words = 2", ".ctl_words = 1", [I_TEST]),
+    ("I2", I, "reg != APF_MSR_EN && reg != APF_MSR_INT", "0", [I_TEST]),
+    ("I2", I, "reg == APF_MSR_EN ? CTL_EN : CTL_INT", "CTL_EN", [I_TEST]),
+    # I3: nothing while PF2 is off.
+    ("I3", I, "pf2_on(v) ? APF_EFFECT_LOOK : APF_EFFECT_NONE", "APF_EFFECT_NONE", [I_TEST]),
+    ("I3", I, "\tif (!pf2_on(v))\n\t\treturn APF_HELD;", "\t;", [I_TEST]),
+    ("I3", I, "\tif (!pf2_on(v))\n\t\treturn APF_HELD;", "\tif (!pf2_on(v))\n\t\treturn APF_SENT;",
+     [I_TEST]),
+    ("I3", I, " || (by_interrupt(en) && !pf2_on(v))", "", [I_TEST]),
+    # I4: the area must be free.
+    ("I4", I, "return reason ? APF_WHY_BUSY : APF_WHY_ASYNC;", "return APF_WHY_ASYNC;",
+     [I_TEST, I_ALL]),
+    ("I4", I, "return reason ? APF_WHY_BUSY : APF_WHY_ASYNC;",
+     "return reason ? APF_WHY_AREA : APF_WHY_ASYNC;", [I_TEST]),
+    ("I4", I, "APF_AREA_REASON, &reason) || reason)", "APF_AREA_REASON, &reason))",
+     [I_TEST, I_ALL]),
+    ("I4", I, " || reason)\n\t\treturn APF_BLOCKED;", " || reason)\n\t\treturn APF_HELD;",
+     [I_TEST, I_ALL]),
+    ("I4 C9", I, "\tif (v->ops->read32(v->ctx, apf_x86_area(v) + APF_AREA_REASON, &reason))\n"
+     "\t\treturn APF_WHY_AREA;", "\tv->ops->read32(v->ctx, apf_x86_area(v) + APF_AREA_REASON, "
+     "&reason);", [I_TEST]),
+    # I5: both words, then the interrupt; all or nothing.
+    ("I5 C15", I, "\tif (v->ops->write32(v->ctx, area + APF_AREA_TOKEN, token))\n"
+     "\t\treturn -EFAULT;\n", "", [I_TEST, I_ALL]),
+    ("I5", I, "area + APF_AREA_REASON, APF_REASON_READY);", "area + APF_AREA_REASON, "
+     "APF_REASON_NP);", [I_TEST, I_ALL]),
+    ("I5", I, "\tv->ops->write32(v->ctx, area + APF_AREA_REASON, APF_REASON_NONE);\n\tv->ops->",
+     "\tv->ops->", [I_TEST, I_BOOT]),
+    ("I5", I, "APF_REASON_NONE);\n\tv->ops->write32(v->ctx, area + APF_AREA_TOKEN, 0);\n\treturn",
+     "APF_REASON_NONE);\n\treturn", [I_TEST]),
+    ("I5", I, "raise(v->ctx, v->id, vector) > 0", "raise(v->ctx, v->id, vector) >= 0",
+     [I_TEST, I_BOOT]),
+    ("I5 N1", I, " || vector < FIRST_VECTOR", "", [I_TEST]),
+    # I6: without bit 3.
+    ("I6", I, "\tif (!by_interrupt(v->ctl[CTL_EN]))\n\t\treturn apf_x86_ready_pf(v, token, at);\n",
+     "", [I_TEST, I_AS_L]),
+    ("I6", I, "why != APF_WHY_ASYNC || !by_interrupt(en)", "why != APF_WHY_ASYNC", [I_TEST]),
+    ("I6 C10", I, "by_interrupt(v->ctl[CTL_EN]) && !by_interrupt(en)", "was && !is_on(en)",
+     [I_TEST]),
+    # C10: what was not consumed.
+    ("C10 I4", I, "\t\ttake_back_ready(v);\n", "\t\t;\n", [I_TEST]),
+    ("C10", I, "was ? APF_EFFECT_DISABLE : APF_EFFECT_NONE", "APF_EFFECT_NONE",
+     [I_TEST, I_PAIRS]),
+]
