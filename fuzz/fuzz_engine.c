@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hostile guest and a hostile file against the engine: any control write, any
- * fault, an area whose words change between two reads and cannot always be
- * reached, an APIC that takes or refuses, saved bytes that were tampered with.
+ * A hostile guest and a hostile file against the engine, in each generation: any
+ * control write, any fault, an area whose words change between two reads and cannot
+ * always be reached, an APIC that takes or refuses, an injection that works or fails,
+ * saved bytes that were tampered with.
  * Whatever comes, the state stays whole, only the area is touched, and no ready
  * goes out for an NP that was not delivered.
  *
@@ -28,6 +29,8 @@ struct fuzz {
 	bool loose;		/* loaded: tokens that we have not seen may be in the set */
 	uint32_t owed[MAX_SET];	/* NPs delivered and not answered; 0: none */
 	uint32_t word;		/* last written to the token word */
+	uint32_t reason;	/* the same of the reason word */
+	bool entering;		/* the vCPU stands where it can be injected into */
 	_Alignas(64) uint8_t block[4096];
 };
 
@@ -75,6 +78,8 @@ static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 		return -EFAULT;
 	if (gpa == apf_vcpu_area(f->v) + APF_AREA_TOKEN)
 		f->word = value;
+	else
+		f->reason = value;
 	return 0;
 }
 
@@ -105,9 +110,23 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	int accepted = (int)take(f, 1) % 3 != 1;
 
 	check(vcpu_id == f->v->id && !f->frozen && f->word);
+	check(f->v->abi != APF_ABI_X86_2010);
+	check(f->v->abi != APF_ABI_X86_RFC || f->reason == APF_REASON_READY);
 	if (accepted || vector < 16)
 		answer(f, f->word);
 	return accepted;
+}
+
+static int op_inject(void *ctx, uint32_t token)
+{
+	struct fuzz *f = ctx;
+
+	check(f->entering && !f->frozen && f->reason == APF_REASON_READY);
+	check(f->v->abi != APF_ABI_X86_INT);
+	if (take(f, 1) == 1)
+		return -EAGAIN;
+	answer(f, token);
+	return 0;
 }
 
 static const struct apf_engine_ops ops = {
@@ -115,13 +134,16 @@ static const struct apf_engine_ops ops = {
 	.write32 = op_write32,
 	.is_ram = op_is_ram,
 	.raise = op_raise,
+	.inject = op_inject,
 };
 
-static void make(struct fuzz *f, uint8_t how)
+static void make(struct fuzz *f, uint8_t how, uint8_t abi)
 {
 	static const uint32_t ids[] = { 0, 1, 4095, 5 };
+	static const enum apf_abi_id abis[] = { APF_ABI_X86_INT, APF_ABI_X86_2010,
+						APF_ABI_X86_RFC };
 	struct apf_vcpu_config cfg = {
-		.abi = APF_ABI_X86_INT,
+		.abi = abis[abi % 3],
 		.vcpu_id = ids[how & 3],
 		.max_outstanding = (how >> 2 & 7) + 1,
 		.has_lapic = (how & 0xc0) != 0xc0,
@@ -146,8 +168,10 @@ static void step_control(struct fuzz *f)
 	uint32_t reg = regs[how & 3];
 	uint64_t value = how & 4 ? take(f, 8) : take(f, 1) ^ (how & 8 ? AREA | 9 : 0), back;
 	unsigned int out;
-	int ret = apf_vcpu_control_write(f->v, reg, value, &out);
+	int ret;
 
+	value ^= how & 16 ? APF_PF2_ENABLED : 0;
+	ret = apf_vcpu_control_write(f->v, reg, value, &out);
 	check(ret == 0 || (ret == -EINVAL && !out));
 	if (!ret && reg != APF_MSR_ACK)
 		check(apf_vcpu_control_read(f->v, reg, &back) == 0 && back == value);
@@ -163,14 +187,29 @@ static uint64_t take_gfn(struct fuzz *f)
 	return gfn == 0xff ? take(f, 8) % (RAM >> 12) : gfn & 7u;
 }
 
-static void step_fault(struct fuzz *f)
+static struct apf_fault vcpu_state(uint8_t bits, uint64_t gfn)
 {
-	uint8_t bits = (uint8_t)take(f, 1);
-	struct apf_fault fault = {
-		.gfn = take_gfn(f), .user = !(bits & 1), .irqs_on = !(bits & 2),
+	return (struct apf_fault) {
+		.gfn = gfn, .user = !(bits & 1), .irqs_on = !(bits & 2),
 		.irq_shadow = bits & 4, .event = bits & 8, .paging = !(bits & 16),
 		.smm = bits & 32, .nested = bits & 64,
 	};
+}
+
+static void step_enter(struct fuzz *f)
+{
+	uint8_t bits = (uint8_t)take(f, 1);
+	struct apf_fault at = vcpu_state(bits, 0);
+
+	f->entering = !(bits & 0x7e);
+	check(!(apf_vcpu_enter(f->v, &at) & (APF_OUT_KICK | APF_OUT_WAKE)));
+	f->entering = false;
+}
+
+static void step_fault(struct fuzz *f)
+{
+	uint8_t bits = (uint8_t)take(f, 1);
+	struct apf_fault fault = vcpu_state(bits, take_gfn(f));
 	struct apf_decision d;
 
 	apf_vcpu_fault(f->v, &fault, &d);
@@ -232,7 +271,7 @@ static void step_load(struct fuzz *f)
 
 static void step(struct fuzz *f)
 {
-	switch (take(f, 1) % 10) {
+	switch (take(f, 1) % 12) {
 	case 0:
 		step_control(f);
 		break;
@@ -263,6 +302,12 @@ static void step(struct fuzz *f)
 	case 9:
 		step_load(f);
 		break;
+	case 10:
+		step_enter(f);
+		break;
+	case 11:
+		apf_vcpu_page_failed(f->v, take_gfn(f));
+		break;
 	}
 }
 
@@ -283,11 +328,13 @@ static void check_all(struct fuzz *f)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct fuzz f;
+	uint8_t how;
 
 	memset(&f, 0, sizeof(f));
 	f.data = data;
 	f.left = size;
-	make(&f, (uint8_t)take(&f, 1));
+	how = (uint8_t)take(&f, 1);
+	make(&f, how, (uint8_t)take(&f, 1));
 	while (f.left) {
 		step(&f);
 		check_all(&f);
