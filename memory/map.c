@@ -151,21 +151,32 @@ static void wait_for(struct apf_mem *m, uint64_t page)
 	pthread_mutex_unlock(&m->lock);
 }
 
-int apf_mem_need(struct apf_mem *m, uint64_t page, uint64_t n)
+/* Ask for all of [page, page + n), however full the queue is. 0, -EIO or -ERANGE. */
+int apf_map_want_all(struct apf_mem *m, uint64_t page, uint64_t n)
 {
 	const struct timespec pause = { .tv_nsec = QUEUE_FULL_NS };
+	int r;
+
+	for (uint64_t i = page; i < page + n; i++) {
+		while ((r = apf_mem_want(m, i)) == -EAGAIN)
+			nanosleep(&pause, NULL);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int apf_mem_need(struct apf_mem *m, uint64_t page, uint64_t n)
+{
 	int r;
 
 	if (page > m->pages || n > m->pages - page)
 		return -ERANGE;
 	if (!m->map)
 		return 0;
-	for (uint64_t i = page; i < page + n; i++) {	/* all on their way before the first wait */
-		while ((r = apf_mem_want(m, i)) == -EAGAIN)
-			nanosleep(&pause, NULL);
-		if (r < 0)
-			return r;
-	}
+	r = apf_map_want_all(m, page, n);	/* all on their way before the first wait */
+	if (r < 0)
+		return r;
 	for (uint64_t i = page; i < page + n; i++) {
 		wait_for(m, i);
 		if (apf_map_state(m, i) == PAGE_LOST)

@@ -123,6 +123,7 @@ void apf_map_close(struct apf_mem *m);
 uint8_t apf_map_state(const struct apf_mem *m, uint64_t page);
 void apf_map_set(struct apf_mem *m, uint64_t page, uint8_t byte);
 bool apf_map_claim(struct apf_mem *m, uint64_t page);
+int apf_map_want_all(struct apf_mem *m, uint64_t page, uint64_t n);
 bool apf_want_take(struct apf_mem *m, uint64_t *page);
 bool apf_want_pending(const struct apf_mem *m);
 void apf_map_wake_waiters(struct apf_mem *m);

@@ -1,25 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Fetching a known working set in one go, before the VM needs it page by page. */
 #include <errno.h>
-#include <time.h>
 
 #include <apf/error.h>
 
 #include "memory/memory.h"
-
-/* How long to stand back when the want queue is full: the pager empties it every turn. */
-#define QUEUE_FULL_NS	200000
-
-static int want_all(struct apf_mem *m, const struct apf_mem_range *r)
-{
-	const struct timespec pause = { .tv_nsec = QUEUE_FULL_NS };
-	int err = 0;
-
-	for (uint64_t i = 0; i < r->n && err >= 0; i++)
-		while ((err = apf_mem_want(m, r->page + i)) == -EAGAIN)
-			nanosleep(&pause, NULL);
-	return err < 0 ? err : 0;
-}
 
 int apf_mem_preload(struct apf_mem *m, const struct apf_mem_range *ranges, size_t n)
 {
@@ -32,7 +17,7 @@ int apf_mem_preload(struct apf_mem *m, const struct apf_mem_range *ranges, size_
 					     (unsigned long long)ranges[i].n,
 					     (unsigned long long)m->pages);
 	for (size_t i = 0; i < n && !err; i++)	/* all on their way before the first wait */
-		err = want_all(m, &ranges[i]);
+		err = apf_map_want_all(m, ranges[i].page, ranges[i].n);
 	for (size_t i = 0; i < n && !err; i++)
 		err = apf_mem_need(m, ranges[i].page, ranges[i].n);
 	if (err)
