@@ -32,9 +32,10 @@ enum apf_abi_id {
 	APF_ABI_X86_INT = 1,	/* today's kernels: rows N1-N10 */
 	APF_ABI_X86_2010,	/* both notifications as #PF: rows L1-L11 */
 	APF_ABI_X86_RFC,	/* ready as an interrupt in the same area: rows I1-I8 */
+	APF_ABI_ARM64,		/* both revisions; the guest chooses when it enables: rows A1-A17 */
 };
 
-/* "int", "2010", "rfc"; NULL: this library has no such generation. Pure. */
+/* "int", "2010", "rfc", "arm64"; NULL: this library has no such generation. Pure. */
 const char *apf_abi_name(uint32_t abi);
 
 /*
@@ -58,9 +59,15 @@ struct apf_engine_ops {
 	/*
 	 * Inject #PF with error code 0 and CR2 = token (L5); the vCPU is the one of
 	 * apf_vcpu_enter and runs after it, even out of a HLT (L11). 0, or negative:
-	 * not possible now. Not needed for APF_ABI_X86_INT.
+	 * not possible now. Not needed for APF_ABI_X86_INT. arm64: a data abort with
+	 * FAR = token and a syndrome of its own (A5, A12).
 	 */
 	int (*inject)(void *ctx, uint32_t token);
+	/*
+	 * arm64: the ready interrupt was acknowledged, or does not hold any more: lower
+	 * its line (A16). Nothing if it is low. Not needed for x86.
+	 */
+	void (*lower)(void *ctx, uint32_t vcpu_id, uint8_t irq);
 };
 
 /* Policy: what a VMM may choose. All zero is KVM's behaviour. */
@@ -71,10 +78,11 @@ struct apf_policy {
 
 struct apf_vcpu_config {
 	enum apf_abi_id abi;
-	uint32_t vcpu_id;		/* 0..4095 (L3) */
+	uint32_t vcpu_id;		/* 0..4095 (L3); arm64: 0..65535 (A4) */
 	uint32_t max_outstanding;	/* entries of the outstanding set, 1..1048576 */
-	bool has_lapic;			/* local APIC emulated by the kernel (N7) */
+	bool has_lapic;			/* x86: local APIC emulated by the kernel (N7) */
 	struct apf_policy policy;
+	uint8_t ready_irq;		/* arm64: INTID of the ready PPI, 16..31; 0: no second revision */
 };
 
 struct apf_vcpu;	/* opaque, flat */
@@ -93,13 +101,14 @@ int apf_vcpu_init(void *mem, size_t size, const struct apf_vcpu_config *cfg,
 /* What the caller must know of the vCPU at the time of a fault (C4, C11, C14). */
 struct apf_fault {
 	uint64_t gfn;
-	bool user;		/* CPL is not 0 */
-	bool irqs_on;		/* RFLAGS.IF */
+	bool user;		/* CPL is not 0; arm64: EL0 */
+	bool irqs_on;		/* RFLAGS.IF; arm64: PSTATE.I is clear */
 	bool irq_shadow;	/* interrupt shadow (STI, MOV SS) */
 	bool event;		/* an exception, interrupt or NMI is pending or being injected */
 	bool paging;		/* CR0.PG */
 	bool smm;
 	bool nested;		/* a nested guest runs */
+	uint64_t pc;		/* arm64: virtual address of the instruction (A6) */
 };
 
 enum apf_verdict {
@@ -123,6 +132,7 @@ enum apf_why {
 	APF_WHY_EVENT,
 	APF_WHY_SMM,
 	APF_WHY_NESTED,
+	APF_WHY_REGION,		/* the guest says it cannot take an abort here (A6, A11) */
 	APF_WHY_COUNT
 };
 
@@ -194,6 +204,13 @@ void apf_vcpu_freeze(struct apf_vcpu *v, bool frozen);
  */
 int apf_vcpu_control_write(struct apf_vcpu *v, uint32_t reg, uint64_t value, unsigned int *out);
 int apf_vcpu_control_read(const struct apf_vcpu *v, uint32_t reg, uint64_t *value);
+
+/*
+ * arm64: the guest's hypercall APF_ARM64_FN_APF (A1-A3, A10-A13). x: its x1 to x6, all
+ * 64 bits of each; result: what it finds in x0 to x3. *out gets APF_OUT_ bits. -EINVAL:
+ * the vCPU's generation has no hypercall, nothing changed.
+ */
+int apf_vcpu_call(struct apf_vcpu *v, const uint64_t x[6], uint64_t result[4], unsigned int *out);
 
 /* Reset or INIT: everything outstanding and the control registers are gone (C10). */
 void apf_vcpu_reset(struct apf_vcpu *v);

@@ -213,14 +213,14 @@ static void test_init_refuses_what_it_cannot_do(void **state)
 		size_t offset, size;
 		int ret;
 	} t[] = {
-		{ { 0, 0, 8, 1, { 0 } }, 0, 4096, -EINVAL },
-		{ { 99, 0, 8, 1, { 0 } }, 0, 4096, -EINVAL },
-		{ { APF_ABI_X86_INT, 4096, 8, 1, { 0 } }, 0, 4096, -EINVAL },	/* L3 */
-		{ { APF_ABI_X86_INT, 4095, 8, 1, { 0 } }, 0, 4096, 0 },
-		{ { APF_ABI_X86_INT, 0, 0, 1, { 0 } }, 0, 4096, -EINVAL },
-		{ { APF_ABI_X86_INT, 0, (1 << 20) + 1, 1, { 0 } }, 0, 4096, -EINVAL },
-		{ { APF_ABI_X86_INT, 0, 8, 1, { 0 } }, 8, 4096, -EINVAL },
-		{ { APF_ABI_X86_INT, 0, 8, 1, { 0 } }, 0, 64, -ENOSPC },
+		{ { 0, 0, 8, 1, { 0 }, 0 }, 0, 4096, -EINVAL },
+		{ { 99, 0, 8, 1, { 0 }, 0 }, 0, 4096, -EINVAL },
+		{ { APF_ABI_X86_INT, 4096, 8, 1, { 0 }, 0 }, 0, 4096, -EINVAL },	/* L3 */
+		{ { APF_ABI_X86_INT, 4095, 8, 1, { 0 }, 0 }, 0, 4096, 0 },
+		{ { APF_ABI_X86_INT, 0, 0, 1, { 0 }, 0 }, 0, 4096, -EINVAL },
+		{ { APF_ABI_X86_INT, 0, (1 << 20) + 1, 1, { 0 }, 0 }, 0, 4096, -EINVAL },
+		{ { APF_ABI_X86_INT, 0, 8, 1, { 0 }, 0 }, 8, 4096, -EINVAL },
+		{ { APF_ABI_X86_INT, 0, 8, 1, { 0 }, 0 }, 0, 64, -ENOSPC },
 	};
 	struct apf_engine_ops ops = { 0 };
 
