@@ -21,6 +21,9 @@ int apf_guest_init(struct apf_guest *g, const struct apf_guest_ops *ops, void *c
 	g->abi = APF_GUEST_OFF;
 	g->vector = 0;
 	g->send_always = false;
+	g->keeps_busy = false;
+	g->intid = 0;
+	g->regions = 0;
 	if (!cpus)
 		return -APF_GUEST_EINVAL;
 	g->cpu = ops->alloc(ctx, cpus * sizeof(*g->cpu), &phys);

@@ -54,14 +54,8 @@ enum apf_guest_abi apf_guest_x86_detect(struct apf_guest *g)
 	return APF_GUEST_X86_RFC;
 }
 
-static void clear_area(struct apf_guest_cpu *c)
-{
-	write_shared(&c->area.reason, APF_REASON_NONE);
-	write_shared(&c->area.token, 0);
-}
-
 /* The vector comes first, so that the wake-all of enabling finds it (I3, N9). */
-static bool write_controls(struct apf_guest *g, struct apf_guest_cpu *c)
+static bool switch_on(struct apf_guest *g, struct apf_guest_cpu *c)
 {
 	uint64_t en = c->phys | APF_EN_ENABLED;
 
@@ -76,70 +70,28 @@ static bool write_controls(struct apf_guest *g, struct apf_guest_cpu *c)
 	return wrmsr(g, APF_MSR_EN, en);
 }
 
+static void switch_off(struct apf_guest *g)
+{
+	wrmsr(g, APF_MSR_EN, 0);
+}
+
+static void ack(struct apf_guest *g)
+{
+	wrmsr(g, APF_MSR_ACK, APF_ACK_LOOK);
+}
+
+static const struct apf_guest_arch x86 = {
+	.switch_on = switch_on, .switch_off = switch_off, .ack = ack,
+};
+
 int apf_guest_x86_enable(struct apf_guest *g)
 {
-	struct apf_guest_cpu *c = this_cpu(g);
-
-	if (g->abi == APF_GUEST_OFF)
-		return -APF_GUEST_EINVAL;
-	if (c->area.enabled)
-		apf_guest_x86_disable(g);
-	clear_area(c);
-	/* Before the write: what enabling sends may come at once. */
-	c->area.enabled = 1;
-	if (write_controls(g, c))
-		return 0;
-	c->area.enabled = 0;
-	return -APF_GUEST_EIO;
+	return g->abi == APF_GUEST_OFF ? -APF_GUEST_EINVAL : apf_guest_enable(g, &x86);
 }
 
 void apf_guest_x86_disable(struct apf_guest *g)
 {
-	struct apf_guest_cpu *c = this_cpu(g);
-
-	if (!c->area.enabled)
-		return;
-	wrmsr(g, APF_MSR_EN, 0);
-	c->area.enabled = 0;
-	clear_area(c);
-	apf_guest_forget_early(c);
-	apf_guest_wake_all(g, c);
-}
-
-/*
- * There is a ready that cannot be remembered, so its NP, still to come, could
- * not be told from others. Off and on again: the host forgets that NP, and all
- * who wait look for themselves.
- */
-static void restart(struct apf_guest *g, struct apf_guest_cpu *c)
-{
-	apf_guest_trace(g, APF_GUEST_EV_RESTART, c->id, 0);
-	apf_guest_x86_disable(g);
-	apf_guest_x86_enable(g);
-}
-
-/* Tokens have 32 bits, zero-extended, and are never 0; an NP's is never the broadcast (C6, C8). */
-static bool may_be_token(uint64_t cr2)
-{
-	return cr2 && cr2 <= UINT32_MAX;
-}
-
-static enum apf_guest_pf reject(struct apf_guest *g, struct apf_guest_cpu *c, uint64_t cr2)
-{
-	apf_guest_trace(g, APF_GUEST_EV_REJECTED, c->id, (uint32_t)cr2);
-	return APF_GUEST_PF_RETRY;
-}
-
-static enum apf_guest_pf take_np(struct apf_guest *g, struct apf_guest_cpu *c,
-				 const struct apf_guest_x86_trap *t, struct apf_guest_notice *n)
-{
-	if (t->cr2 == APF_TOKEN_BROADCAST || (!t->user && !g->send_always))
-		return reject(g, c, t->cr2);
-	n->token = (uint32_t)t->cr2;
-	n->cpu = c->id;
-	n->epoch = c->epoch;
-	apf_guest_trace(g, APF_GUEST_EV_NP, c->id, n->token);
-	return APF_GUEST_PF_WAIT;
+	apf_guest_disable(g, &x86);
 }
 
 /*
@@ -151,28 +103,22 @@ static enum apf_guest_pf take_np(struct apf_guest *g, struct apf_guest_cpu *c,
 enum apf_guest_pf apf_guest_x86_notice(struct apf_guest *g, const struct apf_guest_x86_trap *t,
 				       struct apf_guest_notice *n)
 {
-	struct apf_guest_cpu *c = this_cpu(g);
-	uint32_t reason;
+	const struct apf_guest_cpu *c = this_cpu(g);
+	struct apf_guest_said said = {
+		.address = t->cr2, .user = t->user, .odd = t->error_code,
+		.may_be_ready = g->abi == APF_GUEST_X86_2010,
+	};
 
 	if (!c->area.enabled)
 		return APF_GUEST_PF_ORDINARY;
-	reason = read_shared(&c->area.reason);
-	if (reason == APF_REASON_NONE)
+	said.reason = read_shared(&c->area.reason);
+	if (said.reason == APF_REASON_NONE)
 		return APF_GUEST_PF_ORDINARY;
-	if (reason == APF_REASON_READY && g->abi == APF_GUEST_X86_RFC)
+	if (said.reason == APF_REASON_READY && g->abi == APF_GUEST_X86_RFC)
 		return APF_GUEST_PF_ORDINARY;
 	if (!t->irqs_on)
 		return APF_GUEST_PF_BROKEN;
-	write_shared(&c->area.reason, APF_REASON_NONE);
-	if (t->error_code || !may_be_token(t->cr2))
-		return reject(g, c, t->cr2);
-	if (reason == APF_REASON_NP)
-		return take_np(g, c, t, n);
-	if (reason != APF_REASON_READY || g->abi != APF_GUEST_X86_2010)
-		return reject(g, c, t->cr2);
-	if (!apf_guest_take_ready(g, c, (uint32_t)t->cr2))
-		restart(g, c);
-	return APF_GUEST_PF_RETRY;
+	return apf_guest_take_exception(g, &said, &x86, n);
 }
 
 enum apf_guest_pf apf_guest_x86_page_fault(struct apf_guest *g,
@@ -180,13 +126,8 @@ enum apf_guest_pf apf_guest_x86_page_fault(struct apf_guest *g,
 					   struct apf_guest_waiter *w)
 {
 	struct apf_guest_notice n;
-	enum apf_guest_pf found = apf_guest_x86_notice(g, t, &n);
 
-	if (found != APF_GUEST_PF_WAIT)
-		return found;
-	if (apf_guest_wait(g, &n, w) == APF_GUEST_PF_WAIT)
-		apf_guest_sleep(g, w);
-	return APF_GUEST_PF_RETRY;
+	return apf_guest_finish(g, apf_guest_x86_notice(g, t, &n), &n, w);
 }
 
 /* I7: the reason may be an NP's only in the #PF handler; here it is left alone. */
@@ -202,21 +143,7 @@ static void ready_rfc(struct apf_guest *g, struct apf_guest_cpu *c)
 		remembered = apf_guest_take_ready(g, c, token);
 	write_shared(&c->area.reason, APF_REASON_NONE);
 	if (!remembered)
-		restart(g, c);
-}
-
-static void ready_int(struct apf_guest *g, struct apf_guest_cpu *c)
-{
-	uint32_t token = read_shared(&c->area.token);
-	bool remembered;
-
-	if (!token)
-		return;
-	remembered = apf_guest_take_ready(g, c, token);
-	write_shared(&c->area.token, 0);
-	wrmsr(g, APF_MSR_ACK, APF_ACK_LOOK);
-	if (!remembered)
-		restart(g, c);
+		apf_guest_restart(g, c, &x86);
 }
 
 void apf_guest_x86_ready(struct apf_guest *g)
@@ -229,5 +156,5 @@ void apf_guest_x86_ready(struct apf_guest *g)
 	if (g->abi == APF_GUEST_X86_RFC)
 		ready_rfc(g, c);
 	if (g->abi == APF_GUEST_X86_INT)
-		ready_int(g, c);
+		apf_guest_take_token_word(g, &x86);
 }

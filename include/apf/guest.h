@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "abi/apf_abi_arm64.h"
 #include "abi/apf_abi_x86.h"
 
 #ifdef __cplusplus
@@ -31,7 +32,7 @@ extern "C" {
 #endif
 
 /* Errors are negative, with Linux's numbers. */
-#define APF_GUEST_EIO		5	/* the host refused a control write (#GP) */
+#define APF_GUEST_EIO		5	/* the host refused a control write or call */
 #define APF_GUEST_ENOMEM	12
 #define APF_GUEST_EINVAL	22
 
@@ -41,6 +42,8 @@ enum apf_guest_abi {
 	APF_GUEST_X86_2010,	/* rows L: both notifications as #PF */
 	APF_GUEST_X86_RFC,	/* rows I: ready as an interrupt, one word for both */
 	APF_GUEST_X86_INT,	/* rows N: today's */
+	APF_GUEST_ARM64_ABORT,	/* rows A, first revision: both notifications as data aborts */
+	APF_GUEST_ARM64_INT,	/* second revision: ready as a PPI (A16) */
 };
 
 /*
@@ -73,7 +76,10 @@ enum apf_guest_event {
 	APF_GUEST_EV_COUNT
 };
 
-/* What the kernel supplies. All but trace are needed; ctx is the one given to init. */
+/*
+ * What the kernel supplies. All but trace, and what is the other architecture's, are
+ * needed; ctx is the one given to init.
+ */
 struct apf_guest_ops {
 	/* Index of this CPU, 0 to cpus - 1. */
 	uint32_t (*cpu)(void *ctx);
@@ -96,9 +102,12 @@ struct apf_guest_ops {
 	void (*wake)(void *ctx, struct apf_guest_waiter *w);
 	/*
 	 * Enable interrupts, halt until one was served, disable them again. One that
-	 * comes between enabling and halting must end the halt (x86: sti; hlt; cli).
+	 * comes between enabling and halting must end the halt (x86: sti; hlt; cli; arm64: wfi
+	 * first, where they are pending while still off).
 	 */
 	void (*halt)(void *ctx);
+	/* End of the ready interrupt at the interrupt controller. */
+	void (*eoi)(void *ctx);
 	/* Optional (NULL): called at every change of state; token is 0 where there is none. */
 	void (*trace)(void *ctx, enum apf_guest_event ev, uint32_t cpu, uint32_t token);
 
@@ -106,16 +115,23 @@ struct apf_guest_ops {
 	int (*wrmsr)(void *ctx, uint32_t msr, uint64_t value);
 	/* *eax to *edx of a leaf, sub-leaf 0, into r[0..3]. */
 	void (*cpuid)(void *ctx, uint32_t leaf, uint32_t r[4]);
-	/* End of interrupt at the local APIC. */
-	void (*eoi)(void *ctx);
+
+	/* arm64 only. A hypervisor call: x0 to x6 in, x0 to x3 out. */
+	void (*hvc)(void *ctx, const uint64_t x[7], uint64_t r[4]);
 };
 
 #define APF_GUEST_BUCKETS	32	/* of waiters; any number of waiters fits */
 #define APF_GUEST_EARLY		16	/* readies remembered before their NP */
 
-/* One CPU's state. The area comes first, so that it has a cache line of its own. */
+/*
+ * One CPU's state. The area comes first, so that it has a cache line of its own. Reason,
+ * token and `enabled`, which is ours, are at the same places in both.
+ */
 struct apf_guest_cpu {
-	struct apf_area_x86 area;	/* shared with the host; `enabled` is ours */
+	union {
+		struct apf_area_x86 area;	/* shared with the host */
+		struct apf_area_arm64 area_arm64;
+	};
 	uint32_t id;
 	uint64_t phys;			/* of the area */
 	uint32_t epoch;			/* counts wake-alls: an NP from before one does not sleep */
@@ -131,8 +147,15 @@ struct apf_guest {
 	uint32_t cpus;
 	/* The caller sets these after init and changes them only while no CPU is enabled. */
 	enum apf_guest_abi abi;
-	uint8_t vector;			/* of the ready interrupt, 32 to 255; not for 2010 */
-	bool send_always;		/* NP in kernel mode too (L1) */
+	uint8_t vector;			/* x86: of the ready interrupt, 32 to 255; not for 2010 */
+	bool send_always;		/* NP in kernel mode too (L1, A2) */
+	bool keeps_busy;		/* arm64: the kernel uses the busy word (A11) */
+	/* arm64: detection and apf_guest_arm64_add_region set these. */
+	uint32_t intid;			/* of the ready interrupt, a PPI: 16 to 31 */
+	uint32_t regions;
+	struct apf_guest_region {
+		uint64_t start, size;	/* virtual addresses of code */
+	} region[APF_ARM64_REGIONS];
 };
 
 /*
@@ -141,9 +164,9 @@ struct apf_guest {
  */
 int apf_guest_init(struct apf_guest *g, const struct apf_guest_ops *ops, void *ctx, uint32_t cpus);
 
-/* What the #PF hook found. */
+/* What the #PF or data-abort hook found. */
 enum apf_guest_pf {
-	APF_GUEST_PF_ORDINARY,	/* not ours; nothing was changed: handle it as a page fault */
+	APF_GUEST_PF_ORDINARY,	/* not ours; nothing was changed: handle it as a fault */
 	APF_GUEST_PF_RETRY,	/* ours and done: return from the exception */
 	APF_GUEST_PF_WAIT,	/* ours: an NP to wait for */
 	APF_GUEST_PF_BROKEN,	/* the host injected where it must not and state is lost: panic */
@@ -212,6 +235,59 @@ enum apf_guest_pf apf_guest_x86_notice(struct apf_guest *g, const struct apf_gue
 
 /* The handler of the ready interrupt (I7, N9), EOI included. Not for 2010. */
 void apf_guest_x86_ready(struct apf_guest *g);
+
+/* --- arm64 --- */
+
+/* What a data abort's entry knows; far and esr must be read before interrupts are enabled (L8). */
+struct apf_guest_arm64_trap {
+	uint64_t far, esr;
+	uint64_t pc;		/* of the interrupted code */
+	bool irqs_on;		/* of the interrupted code: PSTATE.I is 0 */
+};
+
+/*
+ * The newest revision that the host offers, by the features call and OP_INFO (A1); sets
+ * g->intid. Only where hypervisor calls go by HVC, as the device tree says of PSCI.
+ */
+enum apf_guest_abi apf_guest_arm64_detect(struct apf_guest *g);
+
+/*
+ * Code that cannot take an abort although interrupts are on there (A10): no notification
+ * comes while the PC is in it. Before enabling. -APF_GUEST_EINVAL: empty, it wraps around,
+ * or there are APF_ARM64_REGIONS already.
+ */
+int apf_guest_arm64_add_region(struct apf_guest *g, uint64_t start, uint64_t size);
+
+/*
+ * Enable APF on this CPU: as apf_guest_x86_enable, with g's revision, send_always, regions
+ * and keeps_busy. Send-always is refused to a guest that has neither of the last two.
+ */
+int apf_guest_arm64_enable(struct apf_guest *g);
+
+/* Disable APF on this CPU and wake all of its waiters: when it goes offline. */
+void apf_guest_arm64_disable(struct apf_guest *g);
+
+/*
+ * While this CPU cannot take an abort although interrupts are on (A11): between the two no
+ * notification comes, provided that keeps_busy is set. They nest, and unlike the others may
+ * be called with interrupts on, where the task cannot move to another CPU.
+ */
+void apf_guest_arm64_busy_begin(struct apf_guest *g);
+void apf_guest_arm64_busy_end(struct apf_guest *g);
+
+/*
+ * "Was this one ours?" (A12): all that a data abort's handler needs, for aborts from EL0 and
+ * EL1, whichever access they are blamed on. As apf_guest_x86_page_fault.
+ */
+enum apf_guest_pf apf_guest_arm64_abort(struct apf_guest *g, const struct apf_guest_arm64_trap *t,
+					struct apf_guest_waiter *w);
+
+/* The first step of it alone, as apf_guest_x86_notice. */
+enum apf_guest_pf apf_guest_arm64_notice(struct apf_guest *g, const struct apf_guest_arm64_trap *t,
+					 struct apf_guest_notice *n);
+
+/* The handler of the ready interrupt of the second revision (A16), EOI included. */
+void apf_guest_arm64_ready(struct apf_guest *g);
 
 #ifdef __cplusplus
 }
