@@ -69,6 +69,7 @@ static void op_halt(void *ctx)
 static void op_trace(void *ctx, enum apf_guest_event ev, uint32_t cpu, uint32_t token)
 {
 	cpus[cpu].counts[ev]++;
+	events_add(ev, cpu, token);
 }
 
 static int op_wrmsr(void *ctx, uint32_t msr, uint64_t value)
@@ -105,6 +106,9 @@ void apf_init(void)
 	if (option.abi == APF_GUEST_OFF)
 		return;
 	offered = apf_guest_x86_detect(&guest);
+	/* Who knows the RFC's registers knows those of 2010, too (I6). */
+	if (option.abi == APF_GUEST_X86_2010 && offered == APF_GUEST_X86_RFC)
+		offered = APF_GUEST_X86_2010;
 	guest.abi = offered;
 	if (option.abi != ABI_AUTO && option.abi != offered)
 		refused = option.abi;

@@ -11,6 +11,9 @@
 /* Of the tasks in ring 3. */
 static struct user_task **records;
 
+static uint64_t job_began;	/* by the clock */
+static bool helped;		/* APF was switched off because the job was stuck */
+
 /* --- tasks --- */
 
 /* The stack pointer is what a call to the entry would have left. */
@@ -108,6 +111,7 @@ static void help_if_stuck(uint64_t *seen, uint64_t *since)
 	put("\n");
 	apf_misbehave(false);
 	apf_set_enabled(false);
+	helped = true;
 }
 
 static void wait_for_tasks(void)
@@ -124,8 +128,9 @@ static void wait_for_tasks(void)
 		help_if_stuck(&seen, &since);
 	}
 	apf_misbehave(false);
-	if (apf_abi() != APF_GUEST_OFF && !apf_this_cpu()->area.enabled)
+	if (helped)
 		apf_set_enabled(true);
+	helped = false;
 }
 
 /* --- reports --- */
@@ -170,14 +175,17 @@ static uint64_t report(enum mode mode, uint64_t elapsed_us)
 	return wrong;
 }
 
-static uint64_t run_job(enum mode mode, uint64_t sleep_us)
+static void begin_job(enum mode mode, uint64_t sleep_us)
 {
-	uint64_t start = clock_now();
-
+	job_began = clock_now();
 	apf_misbehave(true);
 	start_job(mode, sleep_us);
+}
+
+static uint64_t end_job(void)
+{
 	wait_for_tasks();
-	return report(mode, clock_us(clock_now() - start));
+	return report(user_job.mode, clock_us(clock_now() - job_began));
 }
 
 /* Every task has begun when the machine ends, so each has met its first missing page. */
@@ -194,7 +202,8 @@ static void start_and_end(void (*end)(void))
 
 /* --- commands --- */
 
-static void go(const char *rest)
+/* False, and said so, if there is no such mode. */
+static bool begin(const char *rest)
 {
 	enum mode mode = *rest ? mode_find(rest + 1) : option.mode;
 	uint64_t sleep_us = option.sleep_us;
@@ -202,11 +211,30 @@ static void go(const char *rest)
 
 	if (mode == MODE_COUNT) {
 		put("@apf error unknown mode\n");
-		return;
+		return false;
 	}
 	if (number)
 		sleep_us = str_number(&number, 10);
-	run_job(mode, sleep_us);
+	begin_job(mode, sleep_us);
+	return true;
+}
+
+static void command_go(const char *rest)
+{
+	if (begin(rest))
+		end_job();
+}
+
+/* So that other commands can be given while the tasks are at it. */
+static void command_start(const char *rest)
+{
+	if (begin(rest))
+		put("@apf started\n");
+}
+
+static void command_wait(const char *rest)
+{
+	end_job();
 }
 
 static void put_result(int failed, uint64_t value)
@@ -248,12 +276,16 @@ static void command_cpuid(const char *rest)
 static void command_area(const char *rest)
 {
 	const struct apf_guest_cpu *c = apf_this_cpu();
+	uint32_t pad = 0;
 
+	for (size_t i = 0; i < sizeof(c->area.pad); i++)
+		pad |= c->area.pad[i];
 	put_number("@apf area cpu=", c->id);
 	put_hex(" phys=0x", c->phys);
 	put_hex(" reason=0x", __atomic_load_n(&c->area.reason, __ATOMIC_ACQUIRE));
 	put_hex(" token=0x", __atomic_load_n(&c->area.token, __ATOMIC_ACQUIRE));
 	put_number(" enabled=", c->area.enabled);
+	put_hex(" pad=0x", pad);
 	put("\n");
 }
 
@@ -270,6 +302,11 @@ static void command_poke(const char *rest)
 static void command_counts(const char *rest)
 {
 	put_counts();
+}
+
+static void command_events(const char *rest)
+{
+	events_put();
 }
 
 static void command_apf(const char *rest)
@@ -309,8 +346,11 @@ static const struct {
 	const char *name;
 	void (*run)(const char *rest);
 } commands[] = {
-	{ "go", go },
+	{ "go", command_go },
+	{ "start", command_start },
+	{ "wait", command_wait },
 	{ "counts", command_counts },
+	{ "events", command_events },
 	{ "rdmsr", command_rdmsr },
 	{ "wrmsr", command_wrmsr },
 	{ "cpuid", command_cpuid },
@@ -364,7 +404,8 @@ void job_main(void *unused)
 	wait_for_tasks();
 	say_hello();
 	if (option.automatic) {
-		debug_exit(run_job((enum mode)option.mode, option.sleep_us) ? EXIT_WRONG : EXIT_OK);
+		begin_job((enum mode)option.mode, option.sleep_us);
+		debug_exit(end_job() ? EXIT_WRONG : EXIT_OK);
 		power_off();
 	}
 	for (;;) {

@@ -231,6 +231,12 @@ void apf_set_enabled(bool enabled);
 /* Where this CPU's area is, and what it reads. */
 const struct apf_guest_cpu *apf_this_cpu(void);
 
+/* --- events.c: the latest notifications --- */
+
+void events_add(enum apf_guest_event ev, uint32_t cpu, uint32_t token);
+/* Prints those that it has not printed yet, as many as fit on a line. */
+void events_put(void);
+
 /* --- job.c: commands from the console --- */
 
 void job_main(void *unused);

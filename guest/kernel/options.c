@@ -23,6 +23,7 @@ static const char *const mode_names[MODE_COUNT] = {
 	[MODE_SLEEP] = "sleep",
 	[MODE_WORK] = "work",
 	[MODE_PIPE] = "pipe",
+	[MODE_SHARED] = "shared",
 	[MODE_KERNEL] = "kernel",
 	[MODE_ATOMIC] = "atomic",
 	[MODE_SHADOW] = "shadow",

@@ -200,6 +200,14 @@ static void pipe(struct user_task *task)
 		consume(task);
 }
 
+static void verify_shared(struct user_task *task)
+{
+	const struct user_task *owner = task->peer && !task->is_producer ? task->peer : task;
+
+	for (uint64_t page = 0; page < user_job.pages; page++)
+		verify_page(task, owner, owner->generation, page);
+}
+
 static void verify_after(struct user_task *task, enum touch how)
 {
 	for (uint64_t page = 0; page < user_job.pages; page++) {
@@ -234,6 +242,9 @@ static void work(struct user_task *task)
 		break;
 	case MODE_PIPE:
 		pipe(task);
+		break;
+	case MODE_SHARED:
+		verify_shared(task);
 		break;
 	case MODE_KERNEL:
 		verify_after(task, TOUCH_PLAIN);

@@ -29,6 +29,7 @@ enum mode {
 	MODE_SLEEP,		/* sleep for each page instead */
 	MODE_WORK,		/* compute, and touch no memory */
 	MODE_PIPE,		/* pairs of tasks: one verifies and changes, the other verifies that */
+	MODE_SHARED,		/* pairs of tasks verify the same pages, in the same order */
 	MODE_KERNEL,		/* the first touch of a page is made by a system call */
 	MODE_ATOMIC,		/* the same, with TOUCH_ATOMIC, ... */
 	MODE_SHADOW,
