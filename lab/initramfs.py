@@ -4,22 +4,20 @@
 
 The archive is written here rather than by cpio(1), so that the same input always gives the same
 bytes (fixed times, owners and inode numbers, sorted names) and no root is needed.
-As a command: initramfs.py guest PROGRAM OUT | initramfs.py host KERNEL-FOLDER OUT
+As a command: initramfs.py PROGRAM OUT, the guest's.
 """
 
 import lzma
 import os
 import re
 import stat
-import subprocess
 import sys
 import tempfile
 
-BUSYBOX = "/bin/busybox"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # What L1 cannot do without; what these need themselves is read from the modules.
-WANTED_MODULES = ["kvm-amd", "9pnet_virtio", "9p"]
+WANTED_MODULES = {"x86": ["kvm-amd", "9pnet_virtio", "9p"], "arm64": ["9pnet_virtio", "9p"]}
 
 
 def archive(entries):
@@ -69,7 +67,7 @@ def module(kernel, name):
     raise SystemExit(f"initramfs: {kernel} has no module {name}")
 
 
-def load_order(kernel):
+def load_order(kernel, arch):
     """{name: bytes} of the wanted modules and their dependencies, in the order to load them."""
     order = {}
 
@@ -82,25 +80,24 @@ def load_order(kernel):
             visit(other)
         order[name] = data
 
-    for name in WANTED_MODULES:
+    for name in WANTED_MODULES[arch]:
         visit(name)
     return order
 
 
-def host_entries(kernel):
-    """L1: busybox, the modules, our init; libraries come from the host's /usr, shared read-only."""
+def host_entries(kernel, arch, root):
+    """L1: busybox, the modules, our init; libraries come from root's /usr, shared read-only."""
     entries = {name: folder() for name in
                ("bin", "dev", "etc", "lab", "modules", "proc", "root", "run", "sys", "usr")}
     entries["tmp"] = folder(0o1777)
     entries["lib"] = link("usr/lib")
-    entries["lib64"] = link("usr/lib64")
+    if arch == "x86":
+        entries["lib64"] = link("usr/lib64")
     entries["etc/passwd"] = text("root:x:0:0:root:/root:/bin/sh\n")
     entries["etc/group"] = text("root:x:0:\n")
-    entries["bin/busybox"] = program(read(BUSYBOX))
-    applets = subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True)
-    for applet in applets.stdout.split():
-        entries.setdefault("bin/" + applet, link("busybox"))
-    order = load_order(kernel)
+    entries["bin/busybox"] = program(read(os.path.join(root, "bin/busybox")))
+    entries["bin/sh"] = link("busybox")
+    order = load_order(kernel, arch)
     for name, data in order.items():
         entries[f"modules/{name}.ko"] = (stat.S_IFREG | 0o644, data)
     entries["modules/order"] = text("".join(name + "\n" for name in order))
@@ -121,12 +118,7 @@ def write(path, data):
     os.rename(file.name, path)
 
 
-def main(kind, source, out):
-    makers = {"guest": guest_entries, "host": host_entries}
-    write(out, archive(makers[kind](source)))
-
-
 if __name__ == "__main__":
-    if len(sys.argv) != 4 or sys.argv[1] not in ("guest", "host"):
-        raise SystemExit("usage: initramfs.py guest PROGRAM OUT | host KERNEL-FOLDER OUT")
-    main(*sys.argv[1:])
+    if len(sys.argv) != 3:
+        raise SystemExit("usage: initramfs.py PROGRAM OUT")
+    write(sys.argv[2], archive(guest_entries(sys.argv[1])))
