@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* What each architecture supplies to the binding; one folder-less file set each (x86_*.c). */
+/*
+ * What each architecture supplies to the binding; one folder-less file set each:
+ * x86_*.c, arm64_*.c, chosen in meson.build.
+ */
 #ifndef KVM_ARCH_H
 #define KVM_ARCH_H
 
 #include "binding.h"
 
-/* Probe and enable what the VM needs, install filters. 0 or -EOPNOTSUPP + apf_error. */
+/*
+ * Check the configuration and fill in its defaults, probe and enable what the VM needs,
+ * install filters. 0; -EINVAL, -EOPNOTSUPP + apf_error.
+ */
 int arch_vm_init(struct apf_kvm *k);
 
-/* Prepare the vCPU: which registers KVM_RUN copies out. */
-void arch_vcpu_init(struct apf_kvm_vcpu *v);
+/* Prepare a new vCPU, of which only its id and descriptors are set. 0, or -EINVAL + apf_error. */
+int arch_vcpu_init(struct apf_kvm_vcpu *v);
+
+/* KVM's mp_state of a halt that interrupts end. */
+extern const uint32_t arch_halted;
 
 /*
  * The vCPU's state as the engine wants it, and its program counter; after a KVM_RUN that
@@ -23,8 +32,9 @@ int arch_inject(struct apf_kvm_vcpu *v, uint32_t token);
 /* Current program counter. */
 int arch_pc(struct apf_kvm_vcpu *v, uint64_t *pc);
 
-/* Raise the ready interrupt; contract of apf_engine_ops.raise. Any thread. */
+/* Raise and lower the ready interrupt; contract of apf_engine_ops. Any thread. */
 int arch_raise(struct apf_kvm_vcpu *v, uint8_t vector);
+void arch_lower(struct apf_kvm_vcpu *v, uint8_t vector);
 
 /*
  * An exit of KVM_RUN: 1 = it was the library's and is dealt with, 0 = the VMM's,
@@ -34,9 +44,5 @@ int arch_exit(struct apf_kvm_vcpu *v);
 
 /* Pages that KVM or the engine reads without trapping: make them resident. */
 int arch_pin(struct apf_kvm_vcpu *v);
-
-/* The guest's APF control registers in the kernel's own APF (mode kernel). */
-int arch_kernel_controls_get(struct apf_kvm_vcpu *v);
-int arch_kernel_controls_set(struct apf_kvm_vcpu *v);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Inside of the binding: its two structs and the seam between what all
- * architectures share (vm.c, vcpu.c, state.c) and what one needs (arch.h).
+ * architectures share (vm.c, vcpu.c) and what one needs (arch.h).
  */
 #ifndef KVM_BINDING_H
 #define KVM_BINDING_H
@@ -28,10 +28,17 @@
  */
 #define RACES_BEFORE_ERROR 64u
 
+/* Mode kernel: between the engine's control registers and those of KVM's own APF. */
+struct kernel_controls {
+	int (*get)(struct apf_kvm_vcpu *v);
+	int (*set)(struct apf_kvm_vcpu *v);
+};
+
 struct apf_kvm {
 	struct apf_kvm_config cfg;
 	struct apf_kvm_slot slots[MAX_SLOTS];
-	bool sync_regs;			/* KVM_CAP_SYNC_REGS covers registers and events */
+	bool sync_regs;			/* x86: KVM_CAP_SYNC_REGS covers registers and events */
+	const struct kernel_controls *kernel;	/* mode kernel, else NULL */
 	_Atomic(struct apf_kvm_vcpu *) *vcpus;	/* cfg.max_vcpus, in order of adding */
 	atomic_uint nr_vcpus;
 	atomic_uint outstanding;	/* over all vCPUs, as last seen */
@@ -59,6 +66,7 @@ struct apf_kvm_vcpu {
 
 	/* The rest belongs to the vCPU's thread. */
 	bool looked;			/* at the queue, since the last exit */
+	bool injected;			/* an exception is pending that no run has taken in */
 	uint64_t halt_page;		/* halted for this page, or NO_PAGE */
 	uint64_t halt_pc;
 	uint64_t raced_page;
@@ -86,6 +94,8 @@ int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
 
 /* vcpu.c: what to do about APF_OUT_ bits; lock held. */
 void act_on(struct apf_kvm_vcpu *v, unsigned int out);
+/* An interrupt has ended our halt: let the guest run. 1, or negative errno. */
+int wake(struct apf_kvm_vcpu *v);
 /* Tell the engine that a page has come, or is lost (res < 0); lock held. APF_OUT_ bits. */
 unsigned int page_over(struct apf_kvm_vcpu *v, uint64_t gfn, int res);
 /* A page is lost (-EIO), or broken memory (-EHWPOISON): say so, return err. */

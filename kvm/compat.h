@@ -22,6 +22,21 @@
 #define KVM_CAP_X86_GUEST_MODE 238
 #endif
 
+/* arm64: calls of a guest that KVM hands to user space, set on the VM. */
+#ifndef KVM_ARM_VM_SMCCC_CTRL
+#define KVM_ARM_VM_SMCCC_CTRL	0
+#define KVM_ARM_VM_SMCCC_FILTER	0
+#endif
+
+#define COMPAT_SMCCC_FWD_TO_USER	2
+
+struct compat_smccc_filter {
+	uint32_t base;
+	uint32_t nr_functions;
+	uint8_t action;
+	uint8_t pad[15];
+};
+
 /* kvm_run's union as KVM_EXIT_MEMORY_FAULT fills it. */
 struct compat_memory_fault {
 	uint64_t flags;

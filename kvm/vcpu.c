@@ -135,9 +135,23 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	return r;
 }
 
+static void op_lower(void *ctx, uint32_t vcpu_id, uint8_t vector)
+{
+	arch_lower(ctx, vector);
+}
+
+static int inject(struct apf_kvm_vcpu *v, uint32_t token)
+{
+	int err = arch_inject(v, token);
+
+	v->injected = !err;
+	return err;
+}
+
 /*
  * The vCPU's own thread, between two runs. A HLT ends with it, the guest's as well as
- * ours (L11); one that is not up, or was just sent an INIT, takes no exception.
+ * ours (L11; a guest's WFI ended with the run); one that is not up, or was just sent an
+ * INIT, takes no exception.
  */
 static int op_inject(void *ctx, uint32_t token)
 {
@@ -146,16 +160,16 @@ static int op_inject(void *ctx, uint32_t token)
 
 	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
 		return -errno;
-	if (mp.mp_state != KVM_MP_STATE_RUNNABLE && mp.mp_state != KVM_MP_STATE_HALTED)
+	if (mp.mp_state != KVM_MP_STATE_RUNNABLE && mp.mp_state != arch_halted)
 		return -EAGAIN;
-	if (mp.mp_state == KVM_MP_STATE_HALTED) {
+	if (mp.mp_state == arch_halted) {
 		mp.mp_state = KVM_MP_STATE_RUNNABLE;
 		if (ioctl(v->fd, KVM_SET_MP_STATE, &mp) < 0)
 			return -errno;
 	}
 	v->halt_page = NO_PAGE;
 	v->backoff_ns = BACKOFF_MIN_NS;
-	return arch_inject(v, token);
+	return inject(v, token);
 }
 
 static const struct apf_engine_ops engine_ops = {
@@ -164,6 +178,7 @@ static const struct apf_engine_ops engine_ops = {
 	.is_ram = op_is_ram,
 	.raise = op_raise,
 	.inject = op_inject,
+	.lower = op_lower,
 };
 
 int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run,
@@ -176,6 +191,7 @@ int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run
 		.max_outstanding = k->cfg.max_outstanding,
 		.has_lapic = true,
 		.policy = k->cfg.policy,
+		.ready_irq = k->cfg.ready_ppi,
 	};
 	size_t size = apf_vcpu_size(cfg.max_outstanding);
 	struct apf_kvm_vcpu *v;
@@ -183,8 +199,6 @@ int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run
 
 	if (place >= k->cfg.max_vcpus)
 		return apf_error_set(-EINVAL, "kvm: more than max_vcpus=%u vCPUs", k->cfg.max_vcpus);
-	if (id >= 255 && !k->cfg.x2apic_ids)
-		return apf_error_set(-EINVAL, "kvm: vCPU id %u needs KVM_CAP_X2APIC_API", id);
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
@@ -193,6 +207,8 @@ int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run
 	v->engine_mem = size ? aligned_alloc(64, (size + 63) & ~63ull) : NULL;
 	err = v->engine_mem ? apf_vcpu_init(v->engine_mem, size, &cfg, &engine_ops, v, &v->engine)
 			    : -ENOMEM;
+	if (!err)
+		err = arch_vcpu_init(v);
 	if (err) {
 		free(v->engine_mem);
 		free(v);
@@ -202,7 +218,6 @@ int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run
 	sigemptyset(&v->signals);
 	sigaddset(&v->signals, SIGBUS);
 	sigaddset(&v->signals, k->cfg.kick_signal);
-	arch_vcpu_init(v);
 	atomic_store(&k->vcpus[place], v);
 	atomic_store(&k->nr_vcpus, place + 1);
 	*out = v;
@@ -278,7 +293,7 @@ static int wait_for(struct apf_kvm_vcpu *v, uint64_t page)
 /* C4 (a): halted in KVM, so that interrupts wake it and are served. */
 static int halt_for(struct apf_kvm_vcpu *v, uint64_t page, uint64_t pc)
 {
-	struct kvm_mp_state mp = { .mp_state = KVM_MP_STATE_HALTED };
+	struct kvm_mp_state mp = { .mp_state = arch_halted };
 
 	if (v->k->cfg.halt == APF_HALT_WAIT)
 		return wait_for(v, page);
@@ -294,7 +309,7 @@ static bool halted_by_us(struct apf_kvm_vcpu *v, uint32_t mp_state)
 {
 	uint64_t pc;
 
-	return v->halt_page != NO_PAGE && mp_state == KVM_MP_STATE_HALTED && !arch_pc(v, &pc) &&
+	return v->halt_page != NO_PAGE && mp_state == arch_halted && !arch_pc(v, &pc) &&
 	       pc == v->halt_pc;
 }
 
@@ -313,6 +328,15 @@ static int end_halt(struct apf_kvm_vcpu *v)
 	return 0;
 }
 
+int wake(struct apf_kvm_vcpu *v)
+{
+	int err = end_halt(v);
+
+	if (err)
+		return apf_error_set(err, "vcpu %u: end of halt: %s", v->id, strerror(-err));
+	return 1;
+}
+
 /* Let the engine decide and make what it decided so; the page is on its way. */
 static int decide(struct apf_kvm_vcpu *v, uint64_t page, uint64_t gpa, struct apf_decision *d,
 		  uint64_t *pc)
@@ -325,7 +349,7 @@ static int decide(struct apf_kvm_vcpu *v, uint64_t page, uint64_t gpa, struct ap
 	f.gfn = gpa >> APF_PAGE_SHIFT;
 	pthread_mutex_lock(&v->lock);
 	apf_vcpu_fault(v->engine, &f, d);
-	if (d->verdict == APF_INJECT && arch_inject(v, d->token)) {
+	if (d->verdict == APF_INJECT && inject(v, d->token)) {
 		act_on(v, apf_vcpu_undo(v->engine, d->token));
 		d->verdict = APF_WAIT;
 	}
@@ -424,10 +448,10 @@ static int offer_ready(struct apf_kvm_vcpu *v)
 static int before_run(struct apf_kvm_vcpu *v)
 {
 	if (v->halt_page != NO_PAGE && want(v->k, v->halt_page) != 0) {
-		int err = end_halt(v);
+		int r = wake(v);
 
-		if (err)
-			return apf_error_set(err, "vcpu %u: end of halt: %s", v->id, strerror(-err));
+		if (r < 0)
+			return r;
 	}
 	if (atomic_load_explicit(&v->later, memory_order_relaxed) && !v->looked) {
 		pthread_mutex_lock(&v->lock);
@@ -442,18 +466,20 @@ static int before_run(struct apf_kvm_vcpu *v)
 
 int apf_kvm_run(struct apf_kvm_vcpu *v)
 {
-	int r = 1;
+	int err, r = 1;
 
 	while (r > 0) {
 		r = before_run(v);
 		if (r)
 			break;
-		if (ioctl(v->fd, KVM_RUN, 0) == 0)
+		err = ioctl(v->fd, KVM_RUN, 0) < 0 ? -errno : 0;
+		v->injected = false;
+		if (!err)
 			r = arch_exit(v);
-		else if (errno == EINTR || errno == EAGAIN)
+		else if (err == -EINTR || err == -EAGAIN)
 			r = interrupted(v) ?: offer_ready(v);
 		else
-			r = memory_fault(v, -errno) ?: 1;
+			r = memory_fault(v, err) ?: 1;
 	}
 	return r;
 }
@@ -475,7 +501,7 @@ size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_
 		*mp_state = KVM_MP_STATE_RUNNABLE;
 	pthread_mutex_lock(&v->lock);
 	if (v->k->cfg.delivery == APF_DELIVERY_KERNEL)
-		arch_kernel_controls_get(v);
+		v->k->kernel->get(v);
 	n = apf_vcpu_save(v->engine, buf, size);
 	if (v->k->cfg.delivery == APF_DELIVERY_KERNEL)
 		apf_vcpu_reset(v->engine);	/* there the engine only lends its format */
@@ -536,7 +562,7 @@ int apf_kvm_vcpu_load(struct apf_kvm_vcpu *v, const void *buf, size_t size,
 	if (err == -ENOSPC)
 		err = 0;
 	if (!err && now == APF_DELIVERY_KERNEL) {
-		err = arch_kernel_controls_set(v);	/* KVM sends the wake-all itself */
+		err = v->k->kernel->set(v);	/* KVM sends the wake-all itself */
 		apf_vcpu_reset(v->engine);
 	} else if (!err && !whole) {
 		act_on(v, apf_vcpu_broadcast(v->engine));

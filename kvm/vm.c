@@ -96,26 +96,11 @@ static int check_slots(const struct apf_kvm_config *cfg)
 	return 0;
 }
 
-static int check_abi(const struct apf_kvm_config *cfg)
-{
-	if (!cfg->abi || cfg->abi == APF_ABI_X86_INT)
-		return 0;
-	if (!apf_abi_name(cfg->abi))
-		return apf_error_set(-EINVAL, "kvm: unknown generation %u", cfg->abi);
-	if (cfg->delivery == APF_DELIVERY_KERNEL)
-		return apf_error_set(-EINVAL, "kvm: KVM's own APF offers generation int only, not "
-				     "%s; use delivery \"user\" or \"sync\"",
-				     apf_abi_name(cfg->abi));
-	return 0;
-}
-
 int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out)
 {
 	struct apf_kvm *k;
 	int err = check_slots(cfg);
 
-	if (!err)
-		err = check_abi(cfg);
 	if (err)
 		return err;
 	if (!cfg->max_vcpus || cfg->max_vcpus > 4096)
@@ -126,8 +111,6 @@ int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out)
 	k->cfg = *cfg;
 	memcpy(k->slots, cfg->slots, cfg->nr_slots * sizeof(*cfg->slots));
 	k->cfg.slots = k->slots;
-	if (!k->cfg.abi)
-		k->cfg.abi = APF_ABI_X86_INT;
 	if (!k->cfg.max_outstanding)
 		k->cfg.max_outstanding = 1024;
 	if (!k->cfg.kick_signal)

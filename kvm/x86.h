@@ -22,6 +22,9 @@
 /* The registers as of the last exit: KVM_RUN's copies, or fetched. 0 or negative errno. */
 int x86_regs(struct apf_kvm_vcpu *v, struct kvm_regs *regs, struct kvm_sregs *sregs);
 
+/* x86_vcpu.c: the guest's control registers in KVM's own APF. */
+extern const struct kernel_controls x86_kernel_controls;
+
 /*
  * x86_emul.c: KVM's instruction emulator met a page that is not here. Same
  * results as arch_exit.

@@ -19,11 +19,16 @@
 #define PF_VECTOR	14
 #define MSI_ADDRESS	0xfee00000u
 
-void arch_vcpu_init(struct apf_kvm_vcpu *v)
+const uint32_t arch_halted = KVM_MP_STATE_HALTED;
+
+int arch_vcpu_init(struct apf_kvm_vcpu *v)
 {
+	if (v->id >= 255 && !v->k->cfg.x2apic_ids)
+		return apf_error_set(-EINVAL, "kvm: vCPU id %u needs KVM_CAP_X2APIC_API", v->id);
 	if (v->k->sync_regs)
 		v->run->kvm_valid_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS |
 					  KVM_SYNC_X86_EVENTS;
+	return 0;
 }
 
 int x86_regs(struct apf_kvm_vcpu *v, struct kvm_regs *regs, struct kvm_sregs *sregs)
@@ -119,6 +124,11 @@ int arch_raise(struct apf_kvm_vcpu *v, uint8_t vector)
 	};
 
 	return ioctl(v->k->cfg.vm_fd, KVM_SIGNAL_MSI, &msi) > 0;
+}
+
+/* A message has no line that would stay up. */
+void arch_lower(struct apf_kvm_vcpu *v, uint8_t vector)
+{
 }
 
 /* Where KVM writes on behalf of this MSR value; len 0: nowhere. */
@@ -284,7 +294,7 @@ int arch_pin(struct apf_kvm_vcpu *v)
 	return err;
 }
 
-int arch_kernel_controls_get(struct apf_kvm_vcpu *v)
+static int kernel_controls_get(struct apf_kvm_vcpu *v)
 {
 	uint64_t en, vector;
 	int err = get_msr(v, APF_MSR_EN, &en);
@@ -298,7 +308,7 @@ int arch_kernel_controls_get(struct apf_kvm_vcpu *v)
 	return err;
 }
 
-int arch_kernel_controls_set(struct apf_kvm_vcpu *v)
+static int kernel_controls_set(struct apf_kvm_vcpu *v)
 {
 	uint64_t en = 0, vector = 0;
 	int err = apf_vcpu_control_read(v->engine, APF_MSR_EN, &en);
@@ -315,3 +325,8 @@ int arch_kernel_controls_set(struct apf_kvm_vcpu *v)
 			      (unsigned long long)en, (unsigned long long)vector);
 	return err;
 }
+
+const struct kernel_controls x86_kernel_controls = {
+	.get = kernel_controls_get,
+	.set = kernel_controls_set,
+};

@@ -101,11 +101,28 @@ static int install_filter(struct apf_kvm *k)
 	return 0;
 }
 
+static int check_abi(struct apf_kvm *k)
+{
+	if (!k->cfg.abi)
+		k->cfg.abi = APF_ABI_X86_INT;
+	if (k->cfg.abi == APF_ABI_X86_INT)
+		return 0;
+	if (k->cfg.abi != APF_ABI_X86_2010 && k->cfg.abi != APF_ABI_X86_RFC)
+		return apf_error_set(-EINVAL, "kvm: x86 has no generation %u", k->cfg.abi);
+	if (k->cfg.delivery == APF_DELIVERY_KERNEL)
+		return apf_error_set(-EINVAL, "kvm: KVM's own APF offers generation int only, not "
+				     "%s; use delivery \"user\" or \"sync\"",
+				     apf_abi_name(k->cfg.abi));
+	return 0;
+}
+
 int arch_vm_init(struct apf_kvm *k)
 {
 	struct apf_kvm_probe p;
-	int err = apf_kvm_probe(k->cfg.kvm_fd, &p);
+	int err = check_abi(k);
 
+	if (!err)
+		err = apf_kvm_probe(k->cfg.kvm_fd, &p);
 	if (err)
 		return err;
 	k->sync_regs = p.sync_regs;
@@ -113,6 +130,7 @@ int arch_vm_init(struct apf_kvm *k)
 		if (!p.async_pf_int)
 			return apf_error_set(-EOPNOTSUPP, "kvm: this host's KVM has no asynchronous page "
 					     "faults with interrupts; use delivery \"user\" or \"sync\"");
+		k->kernel = &x86_kernel_controls;
 		return 0;
 	}
 	err = check_probe(&p);

@@ -50,20 +50,23 @@ struct apf_kvm_config {
 	const struct apf_kvm_slot *slots;	/* copied; at most 8 */
 	unsigned int nr_slots;
 	enum apf_delivery delivery;
-	enum apf_abi_id abi;		/* the generation offered; 0 = INT, the only one of KERNEL */
+	enum apf_abi_id abi;		/* the generation offered; 0 = the architecture's: x86 INT (the
+					   only one of KERNEL), arm64 ARM64 */
 	enum apf_halt halt;
 	struct apf_policy policy;
 	uint32_t max_vcpus;		/* 1..4096 */
 	uint32_t max_outstanding;	/* per vCPU; 0 = 1024 */
 	int kick_signal;		/* 0 = SIGUSR1; blocked in vCPU threads by this library */
-	bool x2apic_ids;		/* KVM_CAP_X2APIC_API is on: ids from 255 up */
+	bool x2apic_ids;		/* x86: KVM_CAP_X2APIC_API is on: ids from 255 up */
+	uint8_t ready_ppi;		/* arm64: INTID of the ready interrupt, 16..31; 0 = 22 */
 };
 
 /*
- * Set up the VM: probes and enables the capabilities, installs the MSR filter.
- * After KVM_CREATE_IRQCHIP, before the first vCPU runs. Memory slots are the
- * VMM's to register, with addresses in view A. 0; -EOPNOTSUPP: the host lacks
- * something (apf_error says what); -EINVAL, -ENOMEM.
+ * Set up the VM: probes and enables the capabilities, installs the filter that brings
+ * the guest's control writes here (x86: of MSRs; arm64: of SMCCC calls). x86: after
+ * KVM_CREATE_IRQCHIP. Before the first vCPU runs. Memory slots are the VMM's to
+ * register, with addresses in view A. 0; -EOPNOTSUPP: the host lacks something
+ * (apf_error says what; arm64: delivery KERNEL, which KVM has not); -EINVAL, -ENOMEM.
  */
 int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out);
 /*
@@ -79,19 +82,22 @@ void apf_kvm_destroy(struct apf_kvm *k);
 void apf_kvm_pages_done(void *ctx, const struct apf_mem_done *d, unsigned int n);
 
 /*
- * Edit a CPUID table before KVM_SET_CPUID2: announces what the delivery mode and
+ * x86 only. Edit a CPUID table before KVM_SET_CPUID2: announces what the delivery mode and
  * the generation offer (N5: bits 4 and 14, never 10; I8, 2010: 4 alone; sync: none).
  */
 void apf_kvm_cpuid(const struct apf_kvm *k, struct kvm_cpuid2 *cpuid);
 
-/* Bind a vCPU after KVM_CREATE_VCPU and KVM_SET_CPUID2; borrowed fd and run page. */
+/*
+ * Bind a vCPU after KVM_CREATE_VCPU and KVM_SET_CPUID2 or KVM_ARM_VCPU_INIT; borrowed fd
+ * and run page.
+ */
 int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run,
 		     struct apf_kvm_vcpu **out);
 
 /*
  * Call once in the vCPU's thread before the first run: blocks SIGBUS and the kick
  * signal and lets them in only inside KVM_RUN. Makes the pages resident that KVM
- * or the engine needs at once (the area, PDPTEs of a PAE guest); waits for them.
+ * or the engine needs at once (the area; x86: PDPTEs of a PAE guest); waits for them.
  */
 int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v);
 
@@ -126,26 +132,30 @@ void apf_kvm_freeze(struct apf_kvm *k, bool frozen);
 size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_t *mp_state);
 
 /*
- * Load it, as the last step of restoring a vCPU (after LAPIC, MSRs, registers,
- * events, mp_state); MSRs APF_MSR_* must not be given to KVM by the VMM. Asks for
+ * Load it, as the last step of restoring a vCPU (x86: after LAPIC, MSRs, registers,
+ * events, mp_state; MSRs APF_MSR_* must not be given to KVM by the VMM; arm64: after
+ * registers, mp_state and the GIC with its line levels). Asks for
  * the outstanding pages again, or sends one wake-all where the set is not in the
  * bytes or the delivery mode differs (C12). 0, -EINVAL + apf_error.
  */
 int apf_kvm_vcpu_load(struct apf_kvm_vcpu *v, const void *buf, size_t size,
 		      enum apf_delivery saved_as);
 
-/* Drop all APF state of the vCPU: the VMM resets it (C10). vCPU's thread or stopped. */
+/*
+ * Drop all APF state of the vCPU: the VMM resets it (C10). vCPU's thread or stopped.
+ * Not needed where the guest does it: INIT, PSCI CPU_OFF.
+ */
 void apf_kvm_vcpu_reset(struct apf_kvm_vcpu *v);
 
 /*
- * Make the pages resident that KVM will write or read because of these MSRs
+ * x86 only. Make the pages resident that KVM will write or read because of these MSRs
  * (kvmclock, wall clock, steal time, PV EOI): call before KVM_SET_MSRS when a
  * vCPU is restored. Waits. 0 or -EIO + apf_error: lost for good.
  */
 struct kvm_msrs;
 int apf_kvm_need_msrs(struct apf_kvm *k, const struct kvm_msrs *msrs);
 
-/* Is this MSR the library's, so that the VMM must keep it out of KVM_SET_MSRS? */
+/* x86 only. Is this MSR the library's, so that the VMM must keep it out of KVM_SET_MSRS? */
 bool apf_kvm_owns_msr(uint32_t index);
 
 struct apf_kvm_stats {
@@ -163,6 +173,7 @@ void apf_kvm_vcpu_stats(const struct apf_kvm_vcpu *v, struct apf_vcpu_stats *s);
 struct apf_kvm_probe {
 	bool irqchip, user_msr, msr_filter, exception_payload, sync_regs, signal_msi, async_pf_int;
 	bool mce, guest_mode_flag;
+	bool smccc_filter, ext_dabt, suspend;	/* arm64; the others but irqchip are x86's */
 };
 int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p);
 
