@@ -78,6 +78,22 @@ static uint8_t read_msr(const struct vmm_serial *s)
 	       (mcr & UART_MCR_OUT1 ? UART_MSR_RI : 0) | (mcr & UART_MCR_OUT2 ? UART_MSR_DCD : 0);
 }
 
+int vmm_serial_feed(struct vmm_serial *s, const char *input, size_t len)
+{
+	char *all;
+
+	pthread_mutex_lock(&s->lock);
+	all = realloc(s->input, s->input_len + len + 1);
+	if (all) {
+		memcpy(all + s->input_len, input, len);
+		s->input = all;
+		s->input_len += len;
+		update_irq(s);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return all ? 0 : -ENOMEM;
+}
+
 uint8_t vmm_serial_read(struct vmm_serial *s, unsigned int offset)
 {
 	uint8_t v = 0;

@@ -40,6 +40,9 @@ struct vmm_serial {
 int vmm_serial_init(struct vmm_serial *s, const char *input, size_t input_len);
 void vmm_serial_destroy(struct vmm_serial *s);
 
+/* More bytes for the guest to read. Any thread. 0 or -ENOMEM. */
+int vmm_serial_feed(struct vmm_serial *s, const char *input, size_t len);
+
 /* A byte access at offset 0..7. Any thread. */
 void vmm_serial_write(struct vmm_serial *s, unsigned int offset, uint8_t value);
 uint8_t vmm_serial_read(struct vmm_serial *s, unsigned int offset);

@@ -158,6 +158,7 @@ static int init_apf(struct vmm *vm)
 		.abi = vm->cfg.abi,
 		.halt = vm->cfg.halt,
 		.max_vcpus = vm->cfg.cpus,
+		.max_outstanding = vm->cfg.max_outstanding,
 	};
 	struct apf_kvm *k;
 	int err = apf_kvm_create(&kc, &k);
@@ -371,6 +372,11 @@ enum vmm_end vmm_ended(struct vmm *vm)
 const char *vmm_end_text(const struct vmm *vm)
 {
 	return vm->end_text;
+}
+
+int vmm_input(struct vmm *vm, const char *bytes, size_t len)
+{
+	return vmm_serial_feed(&vm->serial, bytes, len);
 }
 
 int vmm_event_fd(const struct vmm *vm)

@@ -55,6 +55,7 @@ struct vmm_config {
 	struct vmm_console_config console;
 	const char *input;		/* bytes for the guest's serial port; copied */
 	size_t input_len;
+	uint32_t max_outstanding;	/* faults per vCPU; 0: the library's choice */
 };
 
 /*
@@ -113,6 +114,9 @@ void vmm_finish(struct vmm *vm, enum vmm_end end, const char *fmt, ...)
 enum vmm_end vmm_ended(struct vmm *vm);
 /* The text of vmm_finish, "" if none. Stable once vmm_ended says so. */
 const char *vmm_end_text(const struct vmm *vm);
+
+/* More bytes for the guest's serial port, behind those it was given. Any thread. 0 or -ENOMEM. */
+int vmm_input(struct vmm *vm, const char *bytes, size_t len);
 
 /* Readable when vmm_finish was called or the console has news. */
 int vmm_event_fd(const struct vmm *vm);

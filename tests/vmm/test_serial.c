@@ -179,6 +179,23 @@ static void test_input_is_read_in_order_with_its_interrupt(void **state)
 	end(&p);
 }
 
+static void test_input_may_be_added_to_what_was_not_read_yet(void **state)
+{
+	struct port p;
+
+	begin(&p, "a");
+	vmm_serial_write(&p.s, UART_IER, UART_IER_RDI);
+	assert_int_equal(vmm_serial_feed(&p.s, "bc", 2), 0);
+	assert_int_equal(vmm_serial_read(&p.s, UART_RX), 'a');
+	assert_int_equal(vmm_serial_read(&p.s, UART_RX), 'b');
+	assert_int_equal(vmm_serial_read(&p.s, UART_RX), 'c');
+	assert_false(p.level);
+	assert_int_equal(vmm_serial_feed(&p.s, "d", 1), 0);
+	assert_true(p.level);
+	assert_int_equal(vmm_serial_read(&p.s, UART_RX), 'd');
+	end(&p);
+}
+
 static void test_registers_come_back_with_the_interrupt_line(void **state)
 {
 	struct vmm_serial_regs saved;
@@ -314,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_transmitter_empty_interrupt_comes_again_after_each_byte),
 		cmocka_unit_test(test_unacknowledged_transmitter_interrupt_makes_an_edge_per_byte),
 		cmocka_unit_test(test_input_is_read_in_order_with_its_interrupt),
+		cmocka_unit_test(test_input_may_be_added_to_what_was_not_read_yet),
 		cmocka_unit_test(test_registers_come_back_with_the_interrupt_line),
 		cmocka_unit_test(test_bytes_reach_the_output_at_the_end_of_a_line),
 		cmocka_unit_test(test_marks_are_lines_with_a_prefix_in_order),
