@@ -28,7 +28,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/io.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -36,13 +35,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "port.h"
+
 #define PAGE_SIZE 4096u
 #define PAGE_WORDS (PAGE_SIZE / sizeof(uint64_t))
 #define STACK_SIZE 16384u
 #define MAX_TASKS 4096u
 #define MAX_PAGES (1u << 20)
 
-enum { UART = 0x3f8, UART_LSR = UART + 5, UART_SCRATCH = UART + 7, UART_PORTS = 8 };
+enum { UART_DATA = 0, UART_LSR = 5, UART_SCRATCH = 7 };
 enum { LSR_DATA_READY = 0x01, LSR_CAN_SEND = 0x20 };
 
 enum mode { MODE_TOUCH, MODE_RANDOM, MODE_WRITE, MODE_SLEEP };
@@ -80,9 +81,9 @@ static double ticks_per_us;
 static void put(const char *text)
 {
 	for (; *text; text++) {
-		while (!(inb(UART_LSR) & LSR_CAN_SEND))
+		while (!(port_read(UART_LSR) & LSR_CAN_SEND))
 			;
-		outb((uint8_t)*text, UART);
+		port_write(UART_DATA, (uint8_t)*text);
 	}
 }
 
@@ -129,10 +130,10 @@ static void read_line(char *line, size_t size)
 	size_t used = 0;
 
 	for (;;) {
-		outb(beat++, UART_SCRATCH);
-		if (!(inb(UART_LSR) & LSR_DATA_READY))
+		port_write(UART_SCRATCH, beat++);
+		if (!(port_read(UART_LSR) & LSR_DATA_READY))
 			continue;
-		char c = (char)inb(UART);
+		char c = (char)port_read(UART_DATA);
 
 		if (c == '\n')
 			break;
@@ -386,7 +387,7 @@ static void report(enum mode mode, uint64_t elapsed_us)
 
 static void go(enum mode mode, uint64_t sleep_us)
 {
-	uint64_t ticks = __builtin_ia32_rdtsc();
+	uint64_t ticks = port_ticks();
 	uint64_t start = now_us();
 	uint32_t left;
 
@@ -396,7 +397,7 @@ static void go(enum mode mode, uint64_t sleep_us)
 
 	uint64_t elapsed = now_us() - start;
 
-	ticks = __builtin_ia32_rdtsc() - ticks;
+	ticks = port_ticks() - ticks;
 	report(mode, elapsed);
 	if (option.clock) {
 		put_number("@apf clock monotonic_us=", elapsed);
@@ -507,10 +508,10 @@ static void fill_memory(void)
 static void calibrate(void)
 {
 	const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
-	uint64_t start = now_us(), ticks = __builtin_ia32_rdtsc();
+	uint64_t start = now_us(), ticks = port_ticks();
 
 	nanosleep(&pause, NULL);
-	ticks = __builtin_ia32_rdtsc() - ticks;
+	ticks = port_ticks() - ticks;
 	ticks_per_us = (double)ticks / (double)(now_us() - start);
 }
 
@@ -520,7 +521,7 @@ int main(void)
 
 	for (int fd = 0; fd < 3; fd++)
 		close(fd);
-	if (ioperm(UART, UART_PORTS, 1))
+	if (!port_open())
 		end_machine(RB_POWER_OFF);
 	read_options();
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))

@@ -19,9 +19,10 @@ import sys
 import tempfile
 import time
 
-MODES = ("sync", "kernel", "user")
-CMDLINE = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lab/cmdline"),
-               encoding="utf-8").read().strip()
+ARM64 = os.uname().machine == "aarch64"
+MODES = ("sync", "user") if ARM64 else ("sync", "kernel", "user")
+CMDLINE = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lab/cmdline."
+               + ("arm64" if ARM64 else "x86")), encoding="utf-8").read().strip()
 MEM = "256M"
 
 
