@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * libapf-guest in this kernel: the table of functions, the three places where it is
- * called (#PF, the ready interrupt, a CPU's start), and, on demand, a guest that
+ * called (a fault, the ready interrupt, a CPU's start), and, on demand, a guest that
  * does not keep to the protocol.
  */
 #include "kernel.h"
 
-static struct apf_guest guest;
+struct apf_guest apf_guest;
+
 static enum apf_guest_abi refused;
 static bool misbehaving;		/* as option.bad says, while a job runs */
 static bool want_enabled;
 static uint32_t control_pending;	/* CPUs that have not done it yet */
-
-/* One who waits for a page, on its own kernel stack. */
-struct wait {
-	struct apf_guest_waiter waiter;
-	struct task *task;
-	bool woken;
-};
 
 /* --- what the library asks of the kernel --- */
 
@@ -42,7 +36,7 @@ static bool op_can_sleep(void *ctx)
 
 static void op_sleep(void *ctx, struct apf_guest_waiter *w)
 {
-	struct wait *wait = (struct wait *)w;
+	struct apf_wait *wait = (struct apf_wait *)w;
 
 	sched_lock();
 	while (!wait->woken)
@@ -52,7 +46,7 @@ static void op_sleep(void *ctx, struct apf_guest_waiter *w)
 
 static void op_wake(void *ctx, struct apf_guest_waiter *w)
 {
-	struct wait *wait = (struct wait *)w;
+	struct apf_wait *wait = (struct apf_wait *)w;
 
 	sched_lock();
 	wait->woken = true;
@@ -72,25 +66,9 @@ static void op_trace(void *ctx, enum apf_guest_event ev, uint32_t cpu, uint32_t 
 	events_add(ev, cpu, token);
 }
 
-static int op_wrmsr(void *ctx, uint32_t msr, uint64_t value)
-{
-	return msr_write(msr, value);
-}
-
-static void op_cpuid(void *ctx, uint32_t leaf, uint32_t r[4])
-{
-	cpuid(leaf, r);
-}
-
-static void op_eoi(void *ctx)
-{
-	apic_eoi();
-}
-
-static const struct apf_guest_ops ops = {
+static struct apf_guest_ops ops = {
 	.cpu = op_cpu, .alloc = op_alloc, .can_sleep = op_can_sleep, .sleep = op_sleep,
-	.wake = op_wake, .halt = op_halt, .trace = op_trace, .wrmsr = op_wrmsr,
-	.cpuid = op_cpuid, .eoi = op_eoi,
+	.wake = op_wake, .halt = op_halt, .trace = op_trace,
 };
 
 /* --- start --- */
@@ -99,28 +77,26 @@ void apf_init(void)
 {
 	enum apf_guest_abi offered;
 
-	if (apf_guest_init(&guest, &ops, NULL, nr_cpus))
+	arch_apf_ops(&ops);
+	if (apf_guest_init(&apf_guest, &ops, NULL, nr_cpus))
 		die("apf_guest_init");
-	guest.vector = (uint8_t)option.vector;
-	guest.send_always = option.always;
+	apf_guest.vector = (uint8_t)option.vector;
+	apf_guest.send_always = option.always;
 	if (option.abi == APF_GUEST_OFF)
 		return;
-	offered = apf_guest_x86_detect(&guest);
-	/* Who knows the RFC's registers knows those of 2010, too (I6). */
-	if (option.abi == APF_GUEST_X86_2010 && offered == APF_GUEST_X86_RFC)
-		offered = APF_GUEST_X86_2010;
-	guest.abi = offered;
+	offered = apf_calls.detect(&apf_guest);
+	apf_guest.abi = offered;
 	if (option.abi != ABI_AUTO && option.abi != offered)
 		refused = option.abi;
-	else if (offered != APF_GUEST_OFF && apf_guest_x86_enable(&guest))
+	else if (offered != APF_GUEST_OFF && apf_calls.enable(&apf_guest))
 		refused = offered;
 	if (refused != APF_GUEST_OFF)
-		guest.abi = APF_GUEST_OFF;
+		apf_guest.abi = APF_GUEST_OFF;
 }
 
 enum apf_guest_abi apf_abi(void)
 {
-	return guest.abi;
+	return apf_guest.abi;
 }
 
 enum apf_guest_abi apf_refused(void)
@@ -130,12 +106,12 @@ enum apf_guest_abi apf_refused(void)
 
 const struct apf_guest_cpu *apf_this_cpu(void)
 {
-	return guest.cpu[this_cpu()->id];
+	return apf_guest.cpu[this_cpu()->id];
 }
 
 void apf_start_cpu(void)
 {
-	if (guest.abi != APF_GUEST_OFF && apf_guest_x86_enable(&guest))
+	if (apf_guest.abi != APF_GUEST_OFF && apf_calls.enable(&apf_guest))
 		die("enabling was refused on one processor only");
 }
 
@@ -147,27 +123,18 @@ static bool is_deaf(void)
 	return misbehaving && option.bad == BAD_NOACK;
 }
 
-bool apf_page_fault(const struct frame *f)
+bool apf_ignores_exception(void)
 {
-	struct wait wait = { .task = current() };
-	struct apf_guest_x86_trap t = {
-		.error_code = (uint32_t)f->error, .user = f->cs & 3,
-		.irqs_on = f->rflags & RFLAGS_IF,
-	};
-
-	__asm__ volatile("mov %%cr2, %0" : "=r"(t.cr2));
-	if (is_deaf() && guest.abi == APF_GUEST_X86_2010 &&
-	    apf_this_cpu()->area.reason == APF_REASON_READY)
-		return true;
-	return apf_guest_x86_page_fault(&guest, &t, &wait.waiter) == APF_GUEST_PF_RETRY;
+	return is_deaf() && apf_guest.abi == apf_calls.ready_by_exception &&
+	       apf_this_cpu()->area.reason == APF_REASON_READY;
 }
 
 void apf_ready_interrupt(void)
 {
 	if (is_deaf())
-		apic_eoi();
+		ops.eoi(NULL);
 	else
-		apf_guest_x86_ready(&guest);
+		apf_calls.ready(&apf_guest);
 }
 
 /* --- control of all CPUs --- */
@@ -175,7 +142,7 @@ void apf_ready_interrupt(void)
 void apf_control_interrupt(void)
 {
 	if (!want_enabled)
-		apf_guest_x86_disable(&guest);
+		apf_calls.disable(&apf_guest);
 	else if (!apf_this_cpu()->area.enabled)
 		apf_start_cpu();
 	__atomic_fetch_sub(&control_pending, 1, __ATOMIC_SEQ_CST);
@@ -187,7 +154,7 @@ void apf_set_enabled(bool enabled)
 	__atomic_store_n(&control_pending, nr_cpus, __ATOMIC_SEQ_CST);
 	smp_control();
 	while (__atomic_load_n(&control_pending, __ATOMIC_ACQUIRE))
-		__builtin_ia32_pause();
+		cpu_relax();
 }
 
 /* --- misbehaviour --- */
@@ -215,17 +182,17 @@ static uint32_t garbage(struct cpu *cpu)
 
 void apf_tick(void)
 {
-	struct apf_guest_cpu *c = guest.cpu[this_cpu()->id];
+	struct apf_guest_cpu *c = apf_guest.cpu[this_cpu()->id];
 
-	if (!misbehaving || guest.abi == APF_GUEST_OFF)
+	if (!misbehaving || apf_guest.abi == APF_GUEST_OFF)
 		return;
 	if (option.bad == BAD_STORM) {
-		apf_guest_x86_disable(&guest);
+		apf_calls.disable(&apf_guest);
 		apf_start_cpu();
 	}
 	if (option.bad == BAD_GARBAGE) {
-		c->area.reason = garbage(this_cpu());
-		c->area.token = garbage(this_cpu());
-		msr_write(APF_MSR_ACK, garbage(this_cpu()));
+		for (uint32_t i = 0; i < apf_calls.words; i++)
+			(&c->area.reason)[i] = garbage(this_cpu());
+		apf_calls.garbage_ack(garbage(this_cpu()));
 	}
 }

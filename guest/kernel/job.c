@@ -8,7 +8,7 @@
 
 #define POLL_US 20000u
 
-/* Of the tasks in ring 3. */
+/* Of the tasks in user mode. */
 static struct user_task **records;
 
 static uint64_t job_began;	/* by the clock */
@@ -145,6 +145,8 @@ static void put_counts(void)
 		[APF_GUEST_EV_RESTART] = " restarts=", [APF_GUEST_EV_REJECTED] = " rejected=",
 	};
 
+	uint64_t served = 0;
+
 	put("@apf counts");
 	for (uint32_t ev = 0; ev < APF_GUEST_EV_COUNT; ev++) {
 		uint64_t sum = 0;
@@ -153,6 +155,9 @@ static void put_counts(void)
 			sum += cpus[i].counts[ev];
 		put_number(names[ev], sum);
 	}
+	for (uint32_t i = 0; i < nr_cpus; i++)
+		served += cpus[i].served;
+	put_number(" served=", served);
 	put("\n");
 }
 
@@ -237,42 +242,6 @@ static void command_wait(const char *rest)
 	end_job();
 }
 
-static void put_result(int failed, uint64_t value)
-{
-	put_number("@apf msr cpu=", this_cpu()->id);
-	put_number(" gp=", failed != 0);
-	put_hex(" value=0x", value);
-	put("\n");
-}
-
-static void command_rdmsr(const char *rest)
-{
-	uint64_t value = 0;
-	int failed = msr_read((uint32_t)str_number(&rest, 16), &value);
-
-	put_result(failed, value);
-}
-
-static void command_wrmsr(const char *rest)
-{
-	uint32_t msr = (uint32_t)str_number(&rest, 16);
-	uint64_t value = str_number(&rest, 16);
-
-	put_result(msr_write(msr, value), value);
-}
-
-static void command_cpuid(const char *rest)
-{
-	uint32_t r[4];
-
-	cpuid((uint32_t)str_number(&rest, 16), r);
-	put_hex("@apf cpuid eax=0x", r[0]);
-	put_hex(" ebx=0x", r[1]);
-	put_hex(" ecx=0x", r[2]);
-	put_hex(" edx=0x", r[3]);
-	put("\n");
-}
-
 static void command_area(const char *rest)
 {
 	const struct apf_guest_cpu *c = apf_this_cpu();
@@ -286,6 +255,7 @@ static void command_area(const char *rest)
 	put_hex(" token=0x", __atomic_load_n(&c->area.token, __ATOMIC_ACQUIRE));
 	put_number(" enabled=", c->area.enabled);
 	put_hex(" pad=0x", pad);
+	put_hex(" busy=0x", __atomic_load_n(&c->area_arm64.busy, __ATOMIC_ACQUIRE));
 	put("\n");
 }
 
@@ -342,18 +312,12 @@ static void command_fault_and_reset(const char *rest)
 	start_and_end(reset);
 }
 
-static const struct {
-	const char *name;
-	void (*run)(const char *rest);
-} commands[] = {
+static const struct command commands[] = {
 	{ "go", command_go },
 	{ "start", command_start },
 	{ "wait", command_wait },
 	{ "counts", command_counts },
 	{ "events", command_events },
-	{ "rdmsr", command_rdmsr },
-	{ "wrmsr", command_wrmsr },
-	{ "cpuid", command_cpuid },
 	{ "area", command_area },
 	{ "poke", command_poke },
 	{ "apf", command_apf },
@@ -364,17 +328,24 @@ static const struct {
 	{ "fault-and-reset", command_fault_and_reset },
 };
 
-static void obey(const char *line)
+static bool obey_one_of(const struct command *command, size_t count, const char *line)
 {
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		const char *rest = str_after(line, commands[i].name);
+	for (; count; count--, command++) {
+		const char *rest = str_after(line, command->name);
 
 		if (rest && (!*rest || *rest == ' ')) {
-			commands[i].run(rest);
-			return;
+			command->run(rest);
+			return true;
 		}
 	}
-	put("@apf error unknown command\n");
+	return false;
+}
+
+static void obey(const char *line)
+{
+	if (!obey_one_of(commands, sizeof(commands) / sizeof(commands[0]), line) &&
+	    !obey_one_of(arch_commands, nr_arch_commands, line))
+		put("@apf error unknown command\n");
 }
 
 static void say_hello(void)

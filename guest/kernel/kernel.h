@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The test kernel: a small SMP kernel with tasks in ring 3, made to live on a host
+ * The test kernel: a small SMP kernel with tasks in user mode, made to live on a host
  * with asynchronous page faults and to tell what it saw. One file per subject; the
- * order below is the order of the layers.
+ * order below is the order of the layers. What a processor architecture does in its own
+ * way is in files that begin with its name.
  */
 #ifndef KERNEL_KERNEL_H
 #define KERNEL_KERNEL_H
@@ -16,16 +17,19 @@
 #include "layout.h"
 #include "user.h"
 
+#if defined(__aarch64__)
+#include "arm64_arch.h"
+#else
+#include "x86_arch.h"
+#endif
+
 #define MAX_CPUS	64u
 #define MAX_TASKS	4096u
 
-#define VECTOR_PF	14u
-#define VECTOR_TIMER	0x40u
-#define VECTOR_RESCHED	0x41u
-#define VECTOR_CONTROL	0x42u
-#define VECTOR_SPURIOUS	0xffu
+/* --- main.c --- */
 
-#define RFLAGS_IF	0x200ull
+/* On the boot processor, whose stack is the idle task's, once free memory was offered. */
+void kernel_start(const char *cmdline) __attribute__((noreturn));
 
 /* --- serial.c: the console, polled --- */
 
@@ -37,15 +41,19 @@ void read_line(char *line, size_t size);
 /* Says what is wrong on the console and ends the machine with a failure. */
 void die(const char *what) __attribute__((noreturn));
 
-/* --- machine.c: how it ends, and its clock --- */
+/* Each architecture's. */
+void uart_put(char c);
+int uart_get(void);		/* -1: nothing came */
+void uart_beat(uint8_t beat);	/* something that the monitor sees and nobody else */
+
+/* --- clock.c, and how the machine ends --- */
 
 enum exit_code { EXIT_OK = 0, EXIT_WRONG = 1, EXIT_PANIC = 2 };
 
-void debug_exit(uint32_t code);		/* port 0xf4; returns if there is no such port */
+void debug_exit(uint32_t code);		/* returns if the machine has no such device */
 void power_off(void) __attribute__((noreturn));
 void reset(void) __attribute__((noreturn));
-void clock_init(void);
-uint64_t clock_now(void);		/* TSC */
+void clock_set_khz(uint64_t khz);	/* of clock_now, which each architecture has */
 uint64_t clock_ticks(uint64_t us);
 uint64_t clock_us(uint64_t ticks);
 uint64_t clock_khz(void);
@@ -57,13 +65,15 @@ enum misbehaviour { BAD_NONE, BAD_NOACK, BAD_STORM, BAD_GARBAGE };
 
 struct options {
 	uint64_t tasks, pages, worker, seed;
-	uint64_t cpus;		/* 0: ask ACPI */
-	uint64_t vector;	/* of the ready interrupt */
+	uint64_t cpus;		/* 0: ask the machine's tables */
+	uint64_t vector;	/* of the ready interrupt; arm64: the host says */
 	uint64_t slice_us, tick_us;	/* of the round robin; of a misbehaving guest */
 	uint64_t stuck_ms;	/* a misbehaving guest without progress is helped after that */
 	uint64_t sleep_us;	/* mode sleep */
 	uint64_t always;	/* send-always */
-	uint64_t xapic;		/* even if the processor has x2APIC */
+	uint64_t xapic;		/* x86: even if the processor has x2APIC */
+	uint64_t busy;		/* arm64: offers the busy word */
+	uint64_t region;	/* arm64: sets the no-fault region */
 	uint64_t automatic;	/* run `mode` at once and exit */
 	uint64_t abi;		/* enum apf_guest_abi or ABI_AUTO */
 	uint64_t mode;		/* enum mode */
@@ -93,24 +103,15 @@ int memcmp(const void *a, const void *b, size_t size);
 
 /* --- memory.c --- */
 
-/* Finds free memory; nothing of the loader's is needed after. */
-void memory_init(const void *multiboot_info);
+/* A free piece; the image may be in it. */
+void memory_offer(uint64_t start, uint64_t end);
 /* Zeroed, never freed, at its physical address; dies when there is no more. */
 void *memory_take(uint64_t size, uint64_t align);
-/* Lets ring 3 at user.c's pages. */
-void memory_open_user_image(void);
-/* Maps new pages for ring 3 and returns where. Not zeroed. */
+/* Maps new pages for user mode and returns where. Not zeroed. */
 void *memory_map_user(uint64_t pages);
-/* Below the one is all that the kernel uses, from the other on what is ring 3's alone. */
+/* Below the one is all that the kernel uses, from the other on what is user mode's alone. */
 uint64_t memory_kernel_end(void);
 uint64_t memory_user_start(void);
-
-/* --- acpi.c --- */
-
-/* The local APIC ids of the usable processors, or 0 if there are no tables. */
-uint32_t acpi_cpus(uint32_t *apic_id, uint32_t most);
-/* Powers off through ACPI, if it says how. */
-void acpi_power_off(void);
 
 /* --- sched.c --- */
 
@@ -121,13 +122,13 @@ struct cpu;
 
 /* At the bottom of its kernel stack. */
 struct task {
-	uint64_t rsp;			/* while it does not run */
+	uint64_t sp;			/* while it does not run */
 	struct cpu *cpu;		/* while it runs */
 	struct task *next;		/* in the ready queue */
 	struct task *next_sleeper;	/* in the list of sleepers, by time */
 	struct task *next_waiter;	/* in the list of those in SYS_WAIT */
 	const uint32_t *wait_word;	/* there; NULL: not in it */
-	uint64_t wake_at;		/* TSC; 0: not asleep */
+	uint64_t wake_at;		/* by clock_now; 0: not asleep */
 	enum task_state state;
 	enum task_class class;
 	uint32_t no_preempt;		/* cannot be scheduled away while not 0 (L9) */
@@ -136,22 +137,17 @@ struct task {
 };
 
 struct cpu {
-	uint32_t id, apic_id;
+	uint32_t id;
 	bool online;
 	bool resched;			/* look for a better task when the trap returns */
 	bool kicked;			/* an interrupt for that is on its way */
 	struct task *current, *idle;
-	uint64_t slice_end;		/* TSC */
+	uint64_t slice_end;		/* by clock_now */
 	uint64_t timer_at;		/* when the timer will fire; 0: not armed */
 	uint64_t random;
 	uint64_t counts[APF_GUEST_EV_COUNT];
-	uint64_t gdt[7];
-	struct tss {
-		uint32_t reserved;
-		uint64_t rsp0, rsp1, rsp2, reserved2, ist[7];
-		uint64_t reserved3;
-		uint16_t reserved4, io_map;
-	} __attribute__((packed)) tss;
+	uint64_t served;		/* timer interrupts that came at touch_site (C4) */
+	struct arch_cpu arch;
 };
 
 extern struct cpu cpus[MAX_CPUS];
@@ -176,40 +172,74 @@ void sched_wake(struct task *task);	/* locked; nothing if it is not blocked */
 /* Interrupts off. */
 void sched_timer(void);			/* the timer has fired */
 void sched_trap_end(bool may_preempt);
-void sched_sleep_until(uint64_t tsc);
+void sched_sleep_until(uint64_t time);
 /* Sleep while *word is value, until sched_wake_word or the time comes (0: never). */
 void sched_wait_word(const uint32_t *word, uint32_t value, uint64_t until);
 void sched_wake_word(const uint32_t *word);
 
-/* --- smp.c and apic.c --- */
+/* --- smp.c --- */
 
-void apic_init_cpu(void);
-uint32_t apic_id(void);
-void apic_calibrate(void);		/* once, after clock_init */
-void apic_eoi(void);
-void apic_send(uint32_t apic_id, uint32_t vector);
-void apic_send_init(uint32_t apic_id);
-void apic_send_startup(uint32_t apic_id, uint32_t page);
-void apic_timer(uint64_t ticks);	/* one interrupt, TSC ticks from now */
+enum ipi { IPI_RESCHED, IPI_CONTROL };
+
 void smp_start(void);
+/* Where another processor begins, on its idle task's stack. */
+void smp_main(void) __attribute__((noreturn));
+bool smp_is_online(const struct cpu *cpu);
 /* Ask all online CPUs, this one too, to take a control interrupt. */
 void smp_control(void);
+/* An interrupt of that kind came; its end was said already. */
+void smp_interrupt(enum ipi ipi);
 
-/* --- trap.c and entry.S --- */
+/* --- what each architecture does in its own way --- */
 
-struct frame {
-	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
-	uint64_t vector, error, rip, cs, rflags, rsp, ss;
-};
+void arch_init(void);			/* on the boot processor */
+void arch_init_cpu(struct cpu *cpu);	/* on each of the others */
+/* Fills cpus[].arch, the running one first, and returns how many there are. */
+uint32_t arch_find_cpus(void);
+void arch_start_cpu(struct cpu *cpu, void *stack_end);	/* it goes to smp_main */
+void arch_send(const struct cpu *cpu, enum ipi ipi);
+void arch_timer(uint64_t ticks);	/* one interrupt, so many ticks from now */
+void arch_flush_tables(void);		/* entries were added */
+/* Of a task that never ran: makes the stack that context_switch wants, and returns its pointer. */
+uint64_t arch_first_frame(void *stack_end, void (*begin)(void));
+/* This task's stack will be the one that traps from user mode use. */
+void arch_use_stack(struct cpu *cpu, void *stack_end);
+void context_switch(uint64_t *save_sp, uint64_t sp);
+void enter_user(uintptr_t entry, uintptr_t sp, uintptr_t argument) __attribute__((noreturn));
+/* Reads the word in kernel mode, interrupts off before and after. False: it cannot do it so. */
+bool arch_touch(const uint64_t *word, enum touch how, uint64_t *value);
+extern char touch_site[];		/* the instruction that does it with interrupts on */
+extern uint64_t root_table[];		/* made by boot.S, with all memory identity-mapped */
 
-void trap_init(void);			/* once */
-void trap_init_cpu(struct cpu *cpu);
-void context_switch(uint64_t *save_rsp, uint64_t rsp);
-void enter_user(uint64_t rip, uint64_t rsp, uint64_t argument) __attribute__((noreturn));
-int msr_read(uint32_t msr, uint64_t *value);
-int msr_write(uint32_t msr, uint64_t value);
+/* --- syscall.c --- */
+
+uint64_t system_call(enum syscall number, uint64_t a, uint64_t b);
 
 /* --- apf.c: libapf-guest in this kernel --- */
+
+/* One who waits for a page, on its own kernel stack. */
+struct apf_wait {
+	struct apf_guest_waiter waiter;
+	struct task *task;
+	bool woken;
+};
+
+/* The library's entry points for this architecture. */
+struct apf_calls {
+	enum apf_guest_abi (*detect)(struct apf_guest *g);
+	int (*enable)(struct apf_guest *g);
+	void (*disable)(struct apf_guest *g);
+	void (*ready)(struct apf_guest *g);
+	enum apf_guest_abi ready_by_exception;	/* the generation that has it */
+	uint32_t words;		/* of the area, from its start, that a guest may fill with garbage */
+	void (*garbage_ack)(uint64_t random);
+};
+
+extern const struct apf_calls apf_calls;
+extern struct apf_guest apf_guest;
+
+/* What this architecture adds to the table of functions. */
+void arch_apf_ops(struct apf_guest_ops *ops);
 
 /* Once, on the boot CPU, when the number of CPUs is known: chooses the generation, enables it. */
 void apf_init(void);
@@ -218,14 +248,14 @@ enum apf_guest_abi apf_abi(void);
 enum apf_guest_abi apf_refused(void);
 /* Another CPU's turn, there, with interrupts off. */
 void apf_start_cpu(void);
-/* False: it was not a notification, or one that cannot be survived. */
-bool apf_page_fault(const struct frame *frame);
 void apf_ready_interrupt(void);
 void apf_control_interrupt(void);
 void apf_tick(void);			/* the misbehaviour that comes with the timer */
 /* Misbehave from now on as option.bad says, or stop it. */
 void apf_misbehave(bool on);
 bool apf_misbehaves(void);
+/* It ignores the ready, if that is what an exception is. */
+bool apf_ignores_exception(void);
 /* What the control interrupt is for, on every CPU. */
 void apf_set_enabled(bool enabled);
 /* Where this CPU's area is, and what it reads. */
@@ -241,41 +271,13 @@ void events_put(void);
 
 void job_main(void *unused);
 
-/* --- small things --- */
+struct command {
+	const char *name;
+	void (*run)(const char *rest);
+};
 
-static inline void outb(uint16_t port, uint8_t value)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
-static inline uint8_t inb(uint16_t port)
-{
-	uint8_t value;
-
-	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port) : "memory");
-	return value;
-}
-
-static inline void irq_off(void)
-{
-	__asm__ volatile("cli" : : : "memory");
-}
-
-static inline void irq_on(void)
-{
-	__asm__ volatile("sti" : : : "memory");
-}
-
-/* An interrupt that comes before the halt ends it. */
-static inline void irq_on_and_halt(void)
-{
-	__asm__ volatile("sti; hlt" : : : "memory");
-}
-
-static inline void cpuid(uint32_t leaf, uint32_t r[4])
-{
-	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
-			 : "0"(leaf), "2"(0));
-}
+/* Those that only this architecture has. */
+extern const struct command arch_commands[];
+extern const uint32_t nr_arch_commands;
 
 #endif

@@ -41,22 +41,6 @@ uint64_t str_number(const char **at, uint32_t base)
 	return value;
 }
 
-void *memset(void *to, int byte, size_t size)
-{
-	void *at = to;
-
-	__asm__ volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(byte) : "memory");
-	return to;
-}
-
-void *memcpy(void *to, const void *from, size_t size)
-{
-	void *at = to;
-
-	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
-	return to;
-}
-
 int memcmp(const void *a, const void *b, size_t size)
 {
 	const unsigned char *p = a, *q = b;

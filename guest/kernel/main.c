@@ -1,43 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* From the loader's hand-over to the first task. */
+/* From the architecture's beginning to the first task. */
 #include "kernel.h"
 
-#define MULTIBOOT_LOADED	0x2badb002u
-#define MULTIBOOT_HAS_CMDLINE	(1u << 2)
-#define CMDLINE_MOST		1024u
-
-extern char boot_stack[];
-
-void kernel_main(uint32_t magic, const uint32_t *info);	/* for boot.S */
-
-/* The loader may have put it where processors are started, or where memory is taken from. */
-static const char *copy_cmdline(const uint32_t *info)
+void kernel_start(const char *cmdline)
 {
-	static char cmdline[CMDLINE_MOST];
-	const char *from = (const char *)(uintptr_t)info[4];
-
-	if (!(info[0] & MULTIBOOT_HAS_CMDLINE))
-		return "";
-	for (uint32_t i = 0; i + 1 < CMDLINE_MOST && from[i]; i++)
-		cmdline[i] = from[i];
-	return cmdline;
-}
-
-void kernel_main(uint32_t magic, const uint32_t *info)
-{
-	struct cpu *cpu = &cpus[0];
-
-	if (magic != MULTIBOOT_LOADED)
-		die("not loaded by a multiboot loader");
-	options_read(copy_cmdline(info));
-	memory_init(info);
-	sched_start_cpu(cpu, (struct task *)boot_stack);
-	trap_init();
-	trap_init_cpu(cpu);
-	memory_open_user_image();
-	clock_init();
-	apic_init_cpu();
-	apic_calibrate();
+	options_read(cmdline);
+	sched_start_cpu(&cpus[0], current());
+	arch_init();
 	smp_start();
 	task_create(TASK_NORMAL, job_main, NULL);
 	idle_loop();

@@ -4,7 +4,8 @@
 
 struct options option = {
 	.tasks = 16, .pages = 64, .seed = 1, .vector = 0xf3, .slice_us = 10000, .tick_us = 1000,
-	.stuck_ms = 500, .sleep_us = 1000, .abi = ABI_AUTO, .mode = MODE_TOUCH,
+	.stuck_ms = 500, .sleep_us = 1000, .busy = 1, .region = 1,
+	.abi = ABI_AUTO, .mode = MODE_TOUCH,
 };
 
 static const char *const abi_names[] = {
@@ -12,6 +13,8 @@ static const char *const abi_names[] = {
 	[APF_GUEST_X86_2010] = "2010",
 	[APF_GUEST_X86_RFC] = "rfc",
 	[APF_GUEST_X86_INT] = "int",
+	[APF_GUEST_ARM64_ABORT] = "arm1",
+	[APF_GUEST_ARM64_INT] = "arm2",
 	[ABI_AUTO] = "auto",
 };
 
@@ -28,6 +31,8 @@ static const char *const mode_names[MODE_COUNT] = {
 	[MODE_ATOMIC] = "atomic",
 	[MODE_SHADOW] = "shadow",
 	[MODE_IRQ_OFF] = "irqoff",
+	[MODE_BUSY] = "busy",
+	[MODE_REGION] = "region",
 };
 
 static const char *const bad_names[] = {
@@ -58,6 +63,8 @@ static const struct {
 	{ "sleep_us=", &option.sleep_us, 0, 1000000000, NULL },
 	{ "always=", &option.always, 0, 1, NULL },
 	{ "xapic=", &option.xapic, 0, 1, NULL },
+	{ "busy=", &option.busy, 0, 1, NULL },
+	{ "region=", &option.region, 0, 1, NULL },
 	{ "auto=", &option.automatic, 0, 1, NULL },
 	{ "abi=", &option.abi, 0, LENGTH(abi_names) - 1, abi_names },
 	{ "mode=", &option.mode, 0, LENGTH(mode_names) - 1, mode_names },

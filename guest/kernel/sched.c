@@ -18,10 +18,7 @@ static struct {
 
 struct task *current(void)
 {
-	uintptr_t rsp;
-
-	__asm__ volatile("mov %%rsp, %0" : "=r"(rsp));
-	return (struct task *)(rsp & ~(uintptr_t)(KSTACK_SIZE - 1));
+	return (struct task *)(stack_pointer() & ~(uintptr_t)(KSTACK_SIZE - 1));
 }
 
 struct cpu *this_cpu(void)
@@ -32,7 +29,7 @@ struct cpu *this_cpu(void)
 void sched_lock(void)
 {
 	while (__atomic_exchange_n(&sched.locked, 1, __ATOMIC_ACQUIRE))
-		__builtin_ia32_pause();
+		cpu_relax();
 }
 
 void sched_unlock(void)
@@ -56,7 +53,7 @@ static void arm_timer(struct cpu *cpu, uint64_t now)
 	if (next == UINT64_MAX || (cpu->timer_at && cpu->timer_at <= next))
 		return;
 	cpu->timer_at = next;
-	apic_timer(next > now ? next - now : 1);
+	arch_timer(next > now ? next - now : 1);
 }
 
 /* --- lists; all of this is locked --- */
@@ -140,10 +137,10 @@ static void switch_to_next(void)
 	cpu->resched = false;
 	cpu->kicked = false;
 	cpu->slice_end = now + clock_ticks(option.slice_us);
-	cpu->tss.rsp0 = (uintptr_t)next + KSTACK_SIZE;
+	arch_use_stack(cpu, (char *)next + KSTACK_SIZE);
 	arm_timer(cpu, now);
 	if (next != prev)
-		context_switch(&prev->rsp, next->rsp);
+		context_switch(&prev->sp, next->sp);
 }
 
 void sched_block(void)
@@ -175,7 +172,7 @@ static void notify(enum task_class class)
 	if (!best)
 		return;
 	best->kicked = true;
-	apic_send(best->apic_id, VECTOR_RESCHED);
+	arch_send(best, IPI_RESCHED);
 }
 
 void sched_wake(struct task *task)
@@ -213,10 +210,10 @@ void sched_trap_end(bool may_preempt)
 	sched_unlock();
 }
 
-void sched_sleep_until(uint64_t tsc)
+void sched_sleep_until(uint64_t time)
 {
 	sched_lock();
-	add_sleeper(current(), tsc);
+	add_sleeper(current(), time);
 	sched_block();
 	sched_unlock();
 }
@@ -262,16 +259,11 @@ void task_begin(void)
 
 extern void task_start(void);
 
-/* What context_switch pops: six registers, and where to go on; one more word aligns the stack. */
-enum { FIRST_FRAME_WORDS = 8, FIRST_FRAME_RIP = 6 };
-
 struct task *task_create(enum task_class class, void (*entry)(void *), void *argument)
 {
 	struct task *task = memory_take(KSTACK_SIZE, KSTACK_SIZE);
-	uint64_t *frame = (uint64_t *)((char *)task + KSTACK_SIZE) - FIRST_FRAME_WORDS;
 
-	frame[FIRST_FRAME_RIP] = (uintptr_t)task_start;
-	task->rsp = (uintptr_t)frame;
+	task->sp = arch_first_frame((char *)task + KSTACK_SIZE, task_start);
 	task->class = class;
 	task->entry = entry;
 	task->argument = argument;

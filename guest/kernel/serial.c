@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The console: the UART at 0x3f8, polled both ways. */
+/* The console, polled both ways. */
 #include "kernel.h"
-
-enum { UART = 0x3f8, UART_IER = UART + 1, UART_LSR = UART + 5, UART_SCRATCH = UART + 7 };
-enum { LSR_DATA_READY = 0x01, LSR_CAN_SEND = 0x20 };
 
 void put(const char *text)
 {
-	for (; *text; text++) {
-		while (!(inb(UART_LSR) & LSR_CAN_SEND))
-			;
-		outb(UART, (uint8_t)*text);
-	}
+	for (; *text; text++)
+		uart_put(*text);
 }
 
 static void put_in_base(const char *name, uint64_t value, uint32_t base)
@@ -44,16 +38,16 @@ void read_line(char *line, size_t size)
 	size_t used = 0;
 
 	for (;;) {
-		char c;
+		int c;
 
-		outb(UART_SCRATCH, beat++);
-		if (!(inb(UART_LSR) & LSR_DATA_READY))
+		uart_beat(beat++);
+		c = uart_get();
+		if (c < 0)
 			continue;
-		c = (char)inb(UART);
 		if (c == '\n' || c == '\r')
 			break;
 		if (used + 1 < size)
-			line[used++] = c;
+			line[used++] = (char)c;
 	}
 	line[used] = '\0';
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All that runs in ring 3: tasks that verify every byte of their pages, without
+ * All that runs in user mode: tasks that verify every byte of their pages, without
  * system calls, and the worker that never faults. Nothing here may refer to the
  * kernel's functions or data; user_job is the only thing they share.
  */
@@ -12,15 +12,6 @@
 #define WORK_PER_PAGE	4096u
 
 struct user_job user_job = { .pages = 1 };
-
-static uint64_t syscall2(enum syscall number, uint64_t a, uint64_t b)
-{
-	uint64_t result;
-
-	__asm__ volatile("int3" : "=a"(result)
-			 : "0"((uint64_t)number), "D"(a), "S"(b) : "memory");
-	return result;
-}
 
 static uint32_t load(const uint32_t *word)
 {
@@ -257,6 +248,12 @@ static void work(struct user_task *task)
 		break;
 	case MODE_IRQ_OFF:
 		verify_after(task, TOUCH_IRQ_OFF);
+		break;
+	case MODE_BUSY:
+		verify_after(task, TOUCH_BUSY);
+		break;
+	case MODE_REGION:
+		verify_after(task, TOUCH_REGION);
 		break;
 	case MODE_COUNT:
 		break;

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* What ring 3 (user.c) and the kernel share: the job, the tasks' records, system calls. */
+/* What user mode (user.c) and the kernel share: the job, the tasks' records, system calls. */
 #ifndef KERNEL_USER_H
 #define KERNEL_USER_H
 
 #include <stdint.h>
 
-/* int3: number in RAX, arguments in RDI and RSI, result in RAX. */
+#if defined(__aarch64__)
+#include "arm64_user.h"
+#else
+#include "x86_user.h"
+#endif
+
+/* With up to two arguments. */
 enum syscall {
 	SYS_WAIT,		/* (uint32_t *word, value): sleep while *word is value, until a wake */
 	SYS_WAKE,		/* (uint32_t *word): wake all who wait on it */
@@ -17,8 +23,10 @@ enum syscall {
 enum touch {
 	TOUCH_PLAIN,		/* interrupts are on */
 	TOUCH_ATOMIC,		/* the same, but the kernel cannot schedule (L9) */
-	TOUCH_SHADOW,		/* in the interrupt shadow (C4) */
+	TOUCH_SHADOW,		/* x86: in the interrupt shadow (C4) */
 	TOUCH_IRQ_OFF,
+	TOUCH_BUSY,		/* arm64: while the busy word is set (A11) */
+	TOUCH_REGION,		/* arm64: in a no-fault region (A10) */
 };
 
 enum mode {
@@ -34,6 +42,8 @@ enum mode {
 	MODE_ATOMIC,		/* the same, with TOUCH_ATOMIC, ... */
 	MODE_SHADOW,
 	MODE_IRQ_OFF,
+	MODE_BUSY,
+	MODE_REGION,
 	MODE_COUNT
 };
 
@@ -60,7 +70,7 @@ struct user_job {
 
 extern struct user_job user_job;
 
-/* Entry points in ring 3. */
+/* Entry points in user mode. */
 void user_task_main(struct user_task *task);
 void user_worker_main(void);
 

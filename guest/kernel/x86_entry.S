@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Ways in and out of the kernel, and from one task to another. */
-#include "layout.h"
+#include "x86_layout.h"
 
 	.text
 	.code64
@@ -97,6 +97,42 @@ enter_user:
 	xor %esi, %esi
 	xor %edx, %edx
 	iretq
+
+/* uint64_t touch_irqs_on(const uint64_t *word): behind the interrupt shadow */
+	.globl touch_irqs_on, touch_site
+touch_irqs_on:
+	sti
+	nop
+touch_site:
+	mov (%rdi), %rax
+	cli
+	ret
+
+/* uint64_t touch_in_shadow(const uint64_t *word): of a shadow one instruction is covered */
+	.globl touch_in_shadow
+touch_in_shadow:
+	sti
+	mov (%rdi), %rax
+	cli
+	ret
+
+/* void *memset(void *to, int byte, size_t size) */
+	.globl memset
+memset:
+	mov %rdi, %r8
+	mov %esi, %eax
+	mov %rdx, %rcx
+	rep stosb
+	mov %r8, %rax
+	ret
+
+/* void *memcpy(void *to, const void *from, size_t size) */
+	.globl memcpy
+memcpy:
+	mov %rdi, %rax
+	mov %rdx, %rcx
+	rep movsb
+	ret
 
 /* int msr_read(uint32_t msr, uint64_t *value): -1 if that raised #GP */
 	.globl msr_read, msr_read_site

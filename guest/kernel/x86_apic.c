@@ -116,7 +116,7 @@ void apic_calibrate(void)
 	write(REG_LVT_TIMER, VECTOR_TIMER);
 }
 
-void apic_timer(uint64_t ticks)
+void arch_timer(uint64_t ticks)
 {
 	uint64_t counts = (uint64_t)((unsigned __int128)ticks * counts_per_tick >> 32);
 
@@ -130,9 +130,9 @@ void apic_eoi(void)
 	write(REG_EOI, 0);
 }
 
-void apic_send(uint32_t to, uint32_t vector)
+void arch_send(const struct cpu *cpu, enum ipi ipi)
 {
-	send(to, ICR_FIXED | vector);
+	send(cpu->arch.apic_id, ICR_FIXED | (VECTOR_IPI + ipi));
 }
 
 void apic_send_init(uint32_t to)

@@ -3,7 +3,7 @@
  * From the multiboot loader's 32-bit mode, and from a started processor's 16-bit
  * mode, to 64-bit mode with the first 4 GiB identity-mapped.
  */
-#include "layout.h"
+#include "x86_layout.h"
 
 #define MULTIBOOT_MAGIC	0x1badb002
 #define MULTIBOOT_FLAGS	0x00000003	/* align modules, give the memory map */
@@ -58,7 +58,7 @@ start64:
 	.code32
 /* One table of 4 pointers to tables of 512 pages of 2 MiB. */
 fill_tables:
-	movl $boot_pdpt + 0x7, boot_pml4
+	movl $boot_pdpt + 0x7, root_table
 	mov $boot_pd + 0x7, %eax
 	mov $boot_pdpt, %edi
 	mov $4, %ecx
@@ -84,7 +84,7 @@ enter_long_mode:
 	mov %cr4, %eax
 	or $(CR4_PAE | CR4_MCE), %eax
 	mov %eax, %cr4
-	mov $boot_pml4, %eax
+	mov $root_table, %eax
 	mov %eax, %cr3
 	mov $MSR_EFER, %ecx
 	rdmsr
@@ -131,7 +131,7 @@ ap_start32:
 ap_start64:
 	mov ap_stack, %rsp
 	xor %ebp, %ebp
-	call ap_main
+	call smp_main
 1:	hlt
 	jmp 1b
 
@@ -153,8 +153,8 @@ boot_gdt_pointer:
 boot_stack:
 	.skip KSTACK_SIZE
 	.balign PAGE_SIZE
-	.globl boot_pml4, boot_pdpt, boot_pd
-boot_pml4:
+	.globl root_table, boot_pdpt, boot_pd
+root_table:
 	.skip PAGE_SIZE
 boot_pdpt:
 	.skip PAGE_SIZE

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Exceptions, interrupts and system calls. */
+/* Exceptions, interrupts, and what a task has of its stack. */
 #include "kernel.h"
 
 #define GATES		256
@@ -29,7 +29,9 @@ extern char trap_stubs[], msr_read_site[], msr_write_site[], msr_failed[];
 
 static struct gate idt[GATES] __attribute__((aligned(16)));
 
-void trap(struct frame *frame);	/* for entry.S */
+void trap(struct frame *frame);	/* for x86_entry.S */
+uint64_t touch_irqs_on(const uint64_t *word);
+uint64_t touch_in_shadow(const uint64_t *word);
 
 /* Those that may come while the stack is not to be trusted have one of their own. */
 static uint16_t stack_of(uint32_t vector)
@@ -62,7 +64,7 @@ void trap_init(void)
 
 static void load_gdt(struct cpu *cpu)
 {
-	const struct table_pointer pointer = { sizeof(cpu->gdt) - 1, (uintptr_t)cpu->gdt };
+	const struct table_pointer pointer = { sizeof(cpu->arch.gdt) - 1, (uintptr_t)cpu->arch.gdt };
 
 	__asm__ volatile("lgdt %0\n\t"
 			 "pushq %1\n\t"
@@ -78,18 +80,18 @@ static void load_gdt(struct cpu *cpu)
 void trap_init_cpu(struct cpu *cpu)
 {
 	const struct table_pointer idt_pointer = { sizeof(idt) - 1, (uintptr_t)idt };
-	uint64_t tss = (uintptr_t)&cpu->tss;
+	uint64_t tss = (uintptr_t)&cpu->arch.tss;
 
 	for (int i = 0; i < 3; i++)
-		cpu->tss.ist[i] = (uintptr_t)memory_take(PAGE_SIZE, PAGE_SIZE) + PAGE_SIZE;
-	cpu->tss.io_map = sizeof(cpu->tss);
-	cpu->gdt[SEL_KCODE / 8] = GDT_KCODE;
-	cpu->gdt[SEL_KDATA / 8] = GDT_KDATA;
-	cpu->gdt[SEL_UDATA / 8] = GDT_UDATA;
-	cpu->gdt[SEL_UCODE / 8] = GDT_UCODE;
-	cpu->gdt[SEL_TSS / 8] = GDT_TSS | (sizeof(cpu->tss) - 1) | (tss & 0xffffff) << 16 |
+		cpu->arch.tss.ist[i] = (uintptr_t)memory_take(PAGE_SIZE, PAGE_SIZE) + PAGE_SIZE;
+	cpu->arch.tss.io_map = sizeof(cpu->arch.tss);
+	cpu->arch.gdt[SEL_KCODE / 8] = GDT_KCODE;
+	cpu->arch.gdt[SEL_KDATA / 8] = GDT_KDATA;
+	cpu->arch.gdt[SEL_UDATA / 8] = GDT_UDATA;
+	cpu->arch.gdt[SEL_UCODE / 8] = GDT_UCODE;
+	cpu->arch.gdt[SEL_TSS / 8] = GDT_TSS | (sizeof(cpu->arch.tss) - 1) | (tss & 0xffffff) << 16 |
 		      (tss >> 24 & 0xff) << 56;
-	cpu->gdt[SEL_TSS / 8 + 1] = tss >> 32;
+	cpu->arch.gdt[SEL_TSS / 8 + 1] = tss >> 32;
 	load_gdt(cpu);
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));
 	__asm__ volatile("lidt %0" : : "m"(idt_pointer));
@@ -111,44 +113,38 @@ static void panic(const struct frame *f)
 	die(f->vector == VECTOR_MC ? "machine check" : "panic");
 }
 
-/* Of an interrupt shadow one instruction is covered: the one behind sti. */
-static uint64_t touch(const uint64_t *word, enum touch how)
+bool arch_touch(const uint64_t *word, enum touch how, uint64_t *value)
 {
-	uint64_t value = 0;
-
-	current()->no_preempt += how == TOUCH_ATOMIC;
 	switch (how) {
 	case TOUCH_PLAIN:
 	case TOUCH_ATOMIC:
-		__asm__ volatile("sti; nop; mov %1, %0; cli" : "=r"(value) : "m"(*word));
-		break;
+		*value = touch_irqs_on(word);
+		return true;
 	case TOUCH_SHADOW:
-		__asm__ volatile("sti; mov %1, %0; cli" : "=r"(value) : "m"(*word));
-		break;
+		*value = touch_in_shadow(word);
+		return true;
 	case TOUCH_IRQ_OFF:
-		__asm__ volatile("mov %1, %0" : "=r"(value) : "m"(*word));
-		break;
+		*value = *(const volatile uint64_t *)word;
+		return true;
+	default:
+		return false;
 	}
-	current()->no_preempt -= how == TOUCH_ATOMIC;
-	return value;
 }
 
-static uint64_t system_call(const struct frame *f)
+/* What context_switch pops: six registers, and where to go on; one more word aligns the stack. */
+enum { FIRST_FRAME_WORDS = 8, FIRST_FRAME_RIP = 6 };
+
+uint64_t arch_first_frame(void *stack_end, void (*begin)(void))
 {
-	switch ((enum syscall)f->rax) {
-	case SYS_WAIT:
-		sched_wait_word((const uint32_t *)f->rdi, (uint32_t)f->rsi, 0);
-		return 0;
-	case SYS_WAKE:
-		sched_wake_word((const uint32_t *)f->rdi);
-		return 0;
-	case SYS_SLEEP:
-		sched_sleep_until(clock_now() + clock_ticks(f->rdi));
-		return 0;
-	case SYS_TOUCH:
-		return touch((const uint64_t *)f->rdi, (enum touch)f->rsi);
-	}
-	die("unknown system call");
+	uint64_t *frame = (uint64_t *)stack_end - FIRST_FRAME_WORDS;
+
+	frame[FIRST_FRAME_RIP] = (uintptr_t)begin;
+	return (uintptr_t)frame;
+}
+
+void arch_use_stack(struct cpu *cpu, void *stack_end)
+{
+	cpu->arch.tss.rsp0 = (uintptr_t)stack_end;
 }
 
 /* An MSR that raised #GP: the access returns -1 instead. */
@@ -170,16 +166,14 @@ static void interrupt(struct frame *f)
 	switch (f->vector) {
 	case VECTOR_TIMER:
 		apic_eoi();
+		this_cpu()->served += f->rip == (uintptr_t)touch_site;
 		apf_tick();
 		sched_timer();
 		break;
-	case VECTOR_RESCHED:
+	case VECTOR_IPI + IPI_RESCHED:
+	case VECTOR_IPI + IPI_CONTROL:
 		apic_eoi();
-		this_cpu()->resched = true;
-		break;
-	case VECTOR_CONTROL:
-		apic_eoi();
-		apf_control_interrupt();
+		smp_interrupt(f->vector - VECTOR_IPI);
 		break;
 	case VECTOR_SPURIOUS:
 		break;
@@ -194,7 +188,7 @@ void trap(struct frame *f)
 		if (!apf_page_fault(f))
 			panic(f);
 	} else if (f->vector == VECTOR_SYSCALL) {
-		f->rax = system_call(f);
+		f->rax = system_call((enum syscall)f->rax, f->rdi, f->rsi);
 	} else if (f->vector >= 32) {
 		interrupt(f);
 	} else if (!fix_up(f)) {

@@ -13,7 +13,6 @@ enum { PIT_ONE_SHOT_2 = 0xb0, GATE_ON = 0x01, GATE_OUTPUT = 0x20 };
 #define MEASURE_MS	5u
 #define MEASURES	10
 #define POLLS_MOST	10000000u
-#define KHZ_UNKNOWN	1000000u
 #define POWER_OFF_US	1000000u
 
 #define CPUID_HYPERVISOR	(1u << 31)	/* leaf 1, ECX */
@@ -31,8 +30,6 @@ struct kvm_clock {
 	int8_t shift;
 	uint8_t flags, pad2[2];
 };
-
-static uint64_t tsc_khz;
 
 void debug_exit(uint32_t code)
 {
@@ -62,14 +59,6 @@ void reset(void)
 	irq_off();
 	outb(KEYBOARD, KEYBOARD_RESET);
 	halt_for_ever();
-}
-
-uint64_t clock_now(void)
-{
-	uint32_t low, high;
-
-	__asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high) : : "memory");
-	return (uint64_t)high << 32 | low;
 }
 
 /* TSC ticks of one PIT run, or 0 if there is no PIT. */
@@ -133,32 +122,7 @@ static uint64_t kvm_khz(void)
 
 void clock_init(void)
 {
-	tsc_khz = kvm_khz();
-	if (!tsc_khz)
-		tsc_khz = measured_khz();
-	if (!tsc_khz)
-		tsc_khz = KHZ_UNKNOWN;
-}
+	uint64_t khz = kvm_khz();
 
-uint64_t clock_khz(void)
-{
-	return tsc_khz;
-}
-
-uint64_t clock_ticks(uint64_t us)
-{
-	return us * tsc_khz / 1000;
-}
-
-uint64_t clock_us(uint64_t ticks)
-{
-	return ticks / tsc_khz * 1000 + ticks % tsc_khz * 1000 / tsc_khz;
-}
-
-void clock_delay(uint64_t us)
-{
-	uint64_t end = clock_now() + clock_ticks(us);
-
-	while (clock_now() < end)
-		__builtin_ia32_pause();
+	clock_set_khz(khz ? khz : measured_khz());
 }
