@@ -77,8 +77,8 @@ enum {
 #define VM_EXIT_CODES_HELP								\
 	"Exit codes: 0 powered off, stopped, or --until seen; 1 error; 2 usage; 3 the guest\n"	\
 	"reset; 4 it crashed; 5 time was up; 6 a page was lost for good. A guest that writes V\n" \
-	"to the debug-exit port 0xf4 ends with QEMU's code, V * 2 + 1, from V = 3 on; 0, 1, 2\n" \
-	"give 8, 10, 12. The JSON has V.\n"
+	"to the debug-exit register (x86: port 0xf4, arm64: 0x9010000) ends with QEMU's code,\n" \
+	"V * 2 + 1, from V = 3 on; 0, 1, 2 give 8, 10, 12. The JSON has V.\n"
 
 /*
  * Take one of VM_LONG_OPTIONS. 0; 1: not one of them; EXIT_USAGE after a message that

@@ -91,7 +91,7 @@ static void check_speed(struct doctor *d, int kvm_fd)
 	add(d, "kvm-speed", !strcmp(d->kvm_kind, "real"), FOR_LINUX,
 	    ring3 <= SLOW_RATIO
 		    ? "this KVM emulates ring 0: fine for test kernels that work in ring 3; "
-		      "for Linux guests use the lab (`make run` does)"
+		      "for Linux guests use the lab (`make run HOST=lab`)"
 		    : "for Linux guests use another machine or the lab (`make run` does)",
 	    "a loop takes %.1f times as long in ring 0, %.1f times in ring 3", ring0, ring3);
 }

@@ -133,24 +133,38 @@ static int option_halt(struct vm_options *o, const char *arg, const char *comman
 	return 0;
 }
 
+static int option_delivery(struct vm_options *o, const char *arg, const char *command)
+{
+	if (vmm_delivery_parse(arg, &o->delivery))
+		return usage_error(command, "--delivery '%s': not sync, kernel or user", arg);
+	if (o->delivery == APF_DELIVERY_KERNEL && !vmm_machine.kernel_delivery)
+		return usage_error(command, "--delivery kernel: on %s KVM has no asynchronous page faults "
+				   "of its own; use sync or user",
+				   vmm_snapshot_machine_name(vmm_machine.kind));
+	return 0;
+}
+
 static int option_abi(struct vm_options *o, const char *arg, const char *command)
 {
+	char names[64] = "";
 	const char *name;
 
-	for (o->abi = 1; (name = apf_abi_name(o->abi)); o->abi++)
+	for (o->abi = 1; (name = apf_abi_name(o->abi)); o->abi++) {
+		if (!vmm_snapshot_machine_has_abi(vmm_machine.kind, o->abi))
+			continue;
 		if (!strcmp(arg, name))
 			return 0;
-	return usage_error(command, "--abi '%s': not int, 2010 or rfc", arg);
+		strcat(strcat(names, " "), name);
+	}
+	return usage_error(command, "--abi '%s': guests of an %s machine are offered one of:%s", arg,
+			   vmm_snapshot_machine_name(vmm_machine.kind), names);
 }
 
 int vm_option(struct vm_options *o, int c, const char *arg, const char *command)
 {
 	switch (c) {
 	case OPT_DELIVERY:
-		if (vmm_delivery_parse(arg, &o->delivery))
-			return usage_error(command, "--delivery '%s': not sync, kernel or user",
-					   arg);
-		return 0;
+		return option_delivery(o, arg, command);
 	case OPT_ABI:
 		return option_abi(o, arg, command);
 	case OPT_CONTROL:

@@ -35,9 +35,10 @@ static const char help[] =
 "\n"
 "  --delivery MODE    how the guest is told of a page that is on its way:\n"
 "                     sync: not at all, the processor stands still;\n"
-"                     kernel: by KVM's own asynchronous page faults;\n"
+"                     kernel: by KVM's own asynchronous page faults (not on arm64);\n"
 "                     user: by libapf\n"
-"  --abi GENERATION   int, rfc or 2010: must be what the snapshot was saved with (default)\n"
+"  --abi GENERATION   int, rfc or 2010; arm64: must be what the snapshot was saved with\n"
+"                     (default)\n"
 "  --store SPEC       where pages come from (default file:DIR/ram); filters stand in\n"
 "                     front: latency:20ms,file:PATH  error:rate=0.01,file:PATH  stats,...\n"
 "  --latency D        every fetch takes D longer: 20ms, 500us (a latency filter in front)\n"
@@ -188,6 +189,8 @@ static int restore(const struct restore *r, uint64_t start_ns)
 	err = vmm_read_file(path, VMM_SNAPSHOT_BYTES_MAX, &bytes, &len);
 	if (!err)
 		err = vmm_snapshot_parse(bytes, len, snap);
+	if (!err)
+		err = vmm_can_load(snap);
 	if (err) {
 		code = failed("restore", err);
 	} else {

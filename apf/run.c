@@ -27,15 +27,17 @@ static const char help[] =
 "Boot a kernel in a VM. Its memory is all there; take a snapshot and restore it to\n"
 "see pages fetched on demand.\n"
 "\n"
-"  --kernel FILE      bzImage, 64-bit ELF, or a multiboot (version 1) image\n"
+"  --kernel FILE      x86: bzImage, 64-bit ELF, or a multiboot (version 1) image;\n"
+"                     arm64: Image (not a compressed one) or ELF\n"
 "  --initrd FILE      initial RAM file system\n"
 "  --module FILE[=TEXT]  a module for a multiboot kernel, and the string with it\n"
 "                     (default: FILE); may be repeated\n"
 "  --cmdline TEXT     kernel command line (default \"console=ttyS0\"; multiboot: empty)\n"
 "  --mem SIZE         memory, like 512K, 256M, 8G (default 256M)\n"
 "  --cpus N           virtual processors (default 1)\n"
-"  --delivery MODE    what the guest is offered: user (default), kernel, sync\n"
-"  --abi GENERATION   of the protocol: int (default, what today's Linux speaks), rfc, 2010\n"
+"  --delivery MODE    what the guest is offered: user (default), kernel (not on arm64), sync\n"
+"  --abi GENERATION   of the protocol: x86: int (default, what today's Linux speaks), rfc,\n"
+"                     2010; arm64: arm64\n"
 VM_OPTIONS_HELP
 "\n"
 "Examples:\n"
@@ -87,7 +89,7 @@ static int option(struct run *r, int c, char *arg)
 			return usage_error("run", "--mem '%s': no size from 2M on, like 256M", arg);
 		return 0;
 	case OPT_CPUS:
-		return parse_number("run", "--cpus", arg, 1, VMM_MAX_VCPUS, &r->cpus);
+		return parse_number("run", "--cpus", arg, 1, vmm_machine.cpus_max, &r->cpus);
 	}
 	return vm_option(&r->vm, c, arg, "run");
 }

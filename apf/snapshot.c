@@ -282,6 +282,8 @@ static struct json_object *show_snapshot(const struct vmm_snapshot *snap)
 		json_object_array_add(vcpus, v);
 	}
 	json_object_object_add(o, "version", json_object_new_int(VMM_SNAPSHOT_VERSION));
+	json_object_object_add(o, "machine", json_object_new_string(
+		vmm_snapshot_machine_name(snap->machine)));
 	json_object_object_add(o, "delivery", json_object_new_string(
 		vmm_delivery_name((enum apf_delivery)snap->vm.delivery)));
 	json_object_object_add(o, "abi", json_object_new_string(apf_abi_name(snap->vm.abi)));
@@ -316,10 +318,10 @@ static void print_text(struct json_object *o)
 	struct json_object *vcpus;
 
 	json_object_object_get_ex(o, "vcpus", &vcpus);
-	printf("snapshot version %s, saved in mode %s, generation %s\n%s vCPUs, %s bytes of "
-	       "memory, %s faults outstanding\n", get_text(o, "version"), get_text(o, "delivery"),
-	       get_text(o, "abi"), get_text(o, "cpus"), get_text(o, "mem"),
-	       get_text(o, "outstanding"));
+	printf("snapshot version %s of an %s machine, saved in mode %s, generation %s\n%s vCPUs, "
+	       "%s bytes of memory, %s faults outstanding\n", get_text(o, "version"),
+	       get_text(o, "machine"), get_text(o, "delivery"), get_text(o, "abi"),
+	       get_text(o, "cpus"), get_text(o, "mem"), get_text(o, "outstanding"));
 	for (size_t i = 0; i < json_object_array_length(vcpus); i++)
 		print_vcpu(json_object_array_get_idx(vcpus, i));
 }

@@ -11,6 +11,7 @@
 #include <apf/error.h>
 #include <vmm/boot_linux.h>
 #include <vmm/boot_multiboot.h>
+#include <vmm/machine_x86.h>
 #include <vmm/ram.h>
 
 #define RAM_SIZE	(32u << 20)
@@ -29,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!base)
 		base = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	vmm_ram_init(&ram, base, RAM_SIZE);
+	vmm_ram_init(&ram, &vmm_ram_x86, base, RAM_SIZE);
 	err = vmm_multiboot_recognize(data, size) ? vmm_multiboot_load(&ram, &args, &entry)
 	      : vmm_linux_load(&ram, &args, &entry);
 	if (!err)

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "machine_x86.h"
-#include "serial.h"
 #include "snapshot.h"
 
 struct header {
@@ -107,9 +106,9 @@ static const uint8_t aml[] = {
 	0x08, '_', 'H', 'I', 'D', 0x0c, 0x41, 0xd0, 0x05, 0x01,
 	0x08, '_', 'U', 'I', 'D', 0x01,
 	0x08, '_', 'C', 'R', 'S', 0x11, 0x16, 0x0a, 19,		/* Buffer of 19 bytes */
-	0x47, 0x01, VMM_SERIAL_PORT & 0xff, VMM_SERIAL_PORT >> 8,	/* IO, from */
-	VMM_SERIAL_PORT & 0xff, VMM_SERIAL_PORT >> 8, 1, VMM_SERIAL_PORTS, /* to, step, count */
-	0x89, 0x06, 0x00, 0x03, 1, VMM_SERIAL_IRQ, 0, 0, 0,	/* Interrupt: consumer, edge; one */
+	0x47, 0x01, PORT_SERIAL & 0xff, PORT_SERIAL >> 8,	/* IO, from */
+	PORT_SERIAL & 0xff, PORT_SERIAL >> 8, 1, PORTS_SERIAL, /* to, step, count */
+	0x89, 0x06, 0x00, 0x03, 1, IRQ_SERIAL, 0, 0, 0,	/* Interrupt: consumer, edge; one */
 	0x79, 0x00,				/* end of resources */
 };
 

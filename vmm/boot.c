@@ -9,8 +9,7 @@
 
 #include <apf/error.h>
 
-#include "boot_linux.h"
-#include "boot_multiboot.h"
+#include "boot.h"
 #include "internal.h"
 
 #define KERNEL_MAX	(1ull << 30)
@@ -72,20 +71,6 @@ int vmm_read_file(const char *path, size_t max, void **bytes, size_t *len)
 	return err;
 }
 
-/* Where a kernel's console is if nobody says: what Linux calls our serial port. */
-static const char linux_cmdline[] = "console=ttyS0";
-
-static int load(struct vmm *vm, struct vmm_boot_args *args, const char *cmdline,
-		struct vmm_boot_entry *entry)
-{
-	if (vmm_multiboot_recognize(args->kernel, args->kernel_len)) {
-		args->cmdline = cmdline ? cmdline : "";
-		return vmm_multiboot_load(&vm->ram, args, entry);
-	}
-	args->cmdline = cmdline ? cmdline : linux_cmdline;
-	return vmm_linux_load(&vm->ram, args, entry);
-}
-
 static int load_files(struct vmm *vm, const struct vmm_boot *boot, struct vmm_boot_args *args,
 		      const int *fds)
 {
@@ -96,17 +81,18 @@ static int load_files(struct vmm *vm, const struct vmm_boot *boot, struct vmm_bo
 	if (err)
 		return err;
 	args->kernel = kernel;
-	err = load(vm, args, boot->cmdline, &entry);
+	err = vmm_machine_load_kernel(&vm->ram, args, &entry);
 	free(kernel);
 	for (unsigned int i = 0; !err && i < args->nr_files; i++)
 		err = read_all(fds[i], args->files[i].where, args->files[i].len, boot->files[i].path);
-	return err ? err : vmm_vcpu_boot(&vm->vcpus[0], &entry);
+	return err ? err : vmm_machine_boot_vcpu(&vm->vcpus[0], &entry);
 }
 
 int vmm_boot(struct vmm *vm, const struct vmm_boot *boot)
 {
 	struct vmm_boot_file files[VMM_BOOT_FILES_MAX] = { 0 };
-	struct vmm_boot_args args = { .cpus = vm->cfg.cpus, .files = files };
+	struct vmm_boot_args args = { .cpus = vm->cfg.cpus, .files = files,
+				      .cmdline = boot->cmdline };
 	int fds[VMM_BOOT_FILES_MAX], err = 0;
 
 	while (!err && args.nr_files < boot->nr_files) {

@@ -19,16 +19,17 @@ struct vmm_boot_file {
 struct vmm_boot_args {
 	const void *kernel;
 	size_t kernel_len;
-	const char *cmdline;
+	const char *cmdline;	/* not NULL where a kernel is loaded */
 	unsigned int cpus;
 	struct vmm_boot_file *files;
-	unsigned int nr_files;		/* Linux: at most 1 */
+	unsigned int nr_files;		/* Linux, arm64: at most 1 */
 };
 
 struct vmm_boot_entry {
-	bool long_mode;		/* else 32-bit protected mode without paging */
-	uint64_t rip;
-	uint64_t info;		/* guest-physical: boot_params for RSI, or multiboot's for EBX */
+	uint64_t pc;
+	uint64_t info;		/* guest-physical: x86: boot_params for RSI, or multiboot's for EBX;
+				   arm64: the device tree for X0 */
+	bool long_mode;		/* x86: else 32-bit protected mode without paging */
 };
 
 #endif

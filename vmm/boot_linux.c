@@ -75,6 +75,7 @@ int vmm_linux_parse(const void *file, size_t len, struct vmm_linux_image *out)
 	uint32_t magic;
 
 	memset(out, 0, sizeof(*out));
+	out->image.rules = &vmm_image_rules_x86;
 	if (len >= SELFMAG && !memcmp(bytes, ELFMAG, SELFMAG)) {
 		if (len > EI_CLASS && bytes[EI_CLASS] == ELFCLASS32)
 			return apf_error_set(-EINVAL, "kernel image: a 32-bit ELF file without a multiboot "
@@ -216,7 +217,7 @@ int vmm_linux_load(const struct vmm_ram *ram, const struct vmm_boot_args *args,
 	put_tables(ram);
 	put_reset_code(ram);
 	bp->acpi_rsdp_addr = vmm_acpi_write(ram, args->cpus);
-	*out = (struct vmm_boot_entry){ .long_mode = true, .rip = kernel.image.entry,
+	*out = (struct vmm_boot_entry){ .long_mode = true, .pc = kernel.image.entry,
 					.info = GPA_BOOT_PARAMS };
 	return 0;
 }

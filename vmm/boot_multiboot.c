@@ -119,6 +119,7 @@ int vmm_multiboot_parse(const void *file, size_t len, struct vmm_image *out)
 	int err;
 
 	memset(out, 0, sizeof(*out));
+	out->rules = &vmm_image_rules_x86;
 	if (at < 0)
 		return vmm_image_bad("no multiboot header in the first 8 KiB of its bytes", len);
 	if (h.flags & WANTS_MANDATORY & ~WANTS_KNOWN)
@@ -256,6 +257,6 @@ int vmm_multiboot_load(const struct vmm_ram *ram, const struct vmm_boot_args *ar
 	memcpy(vmm_ram_at(ram, GPA_MULTIBOOT, sizeof(info)), &info, sizeof(info));
 	put_gdt(ram);
 	vmm_acpi_write(ram, args->cpus);
-	*out = (struct vmm_boot_entry){ .rip = image.entry, .info = GPA_MULTIBOOT };
+	*out = (struct vmm_boot_entry){ .pc = image.entry, .info = GPA_MULTIBOOT };
 	return 0;
 }

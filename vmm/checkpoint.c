@@ -32,6 +32,7 @@ static int save_state(struct vmm *vm, struct vmm_snapshot_writer *w)
 	};
 	int err;
 
+	w->machine = vmm_machine.kind;
 	vmm_snapshot_add(w, VMM_SEC_VM, 0, &info, sizeof(info));
 	err = vmm_machine_save(vm, w);
 	for (unsigned int i = 0; i < vm->cfg.cpus && !err; i++)
@@ -130,10 +131,21 @@ int vmm_save(struct vmm *vm, const char *dir, void (*progress)(void *arg, uint64
 	return err;
 }
 
+int vmm_can_load(const struct vmm_snapshot *s)
+{
+	if (s->machine == vmm_machine.kind)
+		return 0;
+	return apf_error_set(-EINVAL, "snapshot: of an %s machine, this program runs %s ones; restore "
+			     "it on a host of its kind", vmm_snapshot_machine_name(s->machine),
+			     vmm_snapshot_machine_name(vmm_machine.kind));
+}
+
 int vmm_load(struct vmm *vm, const struct vmm_snapshot *s)
 {
-	int err;
+	int err = vmm_can_load(s);
 
+	if (err)
+		return err;
 	if (s->vm.mem_size != vm->cfg.mem_size || s->vm.cpus != vm->cfg.cpus)
 		return apf_error_set(-EINVAL, "snapshot: of %u vCPUs, %llu bytes; this VM: %u, %llu",
 				     s->vm.cpus, (unsigned long long)s->vm.mem_size,

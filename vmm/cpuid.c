@@ -11,7 +11,7 @@
 
 #include <apf/error.h>
 
-#include "internal.h"
+#include "state_x86.h"
 
 #define ENTRIES_MAX	256u
 

@@ -9,8 +9,6 @@
 
 #include <apf/error.h>
 
-#include "machine_x86.h"
-
 int vmm_image_bad(const char *what, uint64_t value)
 {
 	return apf_error_set(-EINVAL, "kernel image: %s (0x%llx)", what, (unsigned long long)value);
@@ -36,8 +34,8 @@ int vmm_image_add(struct vmm_image *image, const struct vmm_segment *s, size_t l
 		return vmm_image_bad("a segment ends behind the file's end, offset", s->file_offset);
 	if (s->mem_len < s->file_len)
 		return vmm_image_bad("a segment is longer in the file than in memory", s->file_len);
-	if (s->gpa < GPA_KERNEL_MIN)
-		return vmm_image_bad("a segment is below 1 MiB, where the VMM's own data is", s->gpa);
+	if (s->gpa < image->rules->lowest)
+		return vmm_image_bad("a segment is below the memory for kernels, address", s->gpa);
 	if (s->mem_len > UINT64_MAX - s->gpa)
 		return vmm_image_bad("a segment wraps around the address space", s->gpa);
 	if (overlapping(image, s))
@@ -74,9 +72,10 @@ static size_t program_header_size(const Elf64_Ehdr *e)
 	return e->e_ident[EI_CLASS] == ELFCLASS32 ? sizeof(Elf32_Phdr) : sizeof(Elf64_Phdr);
 }
 
-static int check_header(const Elf64_Ehdr *e, size_t len)
+static int check_header(const Elf64_Ehdr *e, size_t len, const struct vmm_image_rules *rules)
 {
 	const size_t size = program_header_size(e);
+	const uint16_t machine = size == sizeof(Elf32_Phdr) ? rules->elf32 : rules->elf64;
 
 	if (memcmp(e->e_ident, ELFMAG, SELFMAG))
 		return vmm_image_bad("not an ELF file, first byte", e->e_ident[0]);
@@ -84,7 +83,7 @@ static int check_header(const Elf64_Ehdr *e, size_t len)
 		return vmm_image_bad("ELF, but neither 32-bit nor 64-bit, class", e->e_ident[EI_CLASS]);
 	if (e->e_ident[EI_DATA] != ELFDATA2LSB)
 		return vmm_image_bad("ELF, but not little-endian, data", e->e_ident[EI_DATA]);
-	if (e->e_machine != (size == sizeof(Elf32_Phdr) ? EM_386 : EM_X86_64))
+	if (machine == EM_NONE || e->e_machine != machine)
 		return vmm_image_bad("ELF of another processor, machine", e->e_machine);
 	if (e->e_type != ET_EXEC && e->e_type != ET_DYN)
 		return vmm_image_bad("ELF, but no executable, type", e->e_type);
@@ -138,7 +137,7 @@ int vmm_image_parse_elf(const void *file, size_t len, struct vmm_image *out)
 
 	if (!read_header(file, len, &e))
 		return vmm_image_bad("too short for an ELF header", len);
-	err = check_header(&e, len);
+	err = check_header(&e, len, out->rules);
 	for (unsigned int i = 0; !err && i < e.e_phnum; i++) {
 		const Elf64_Phdr p = program_header(file, &e, i);
 		const struct vmm_segment s = { p.p_paddr, p.p_offset, p.p_filesz, p.p_memsz };

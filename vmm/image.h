@@ -20,7 +20,14 @@ struct vmm_segment {
 
 #define VMM_SEGMENTS_MAX	32u
 
+/* What kernels of a machine may be. */
+struct vmm_image_rules {
+	uint16_t elf32, elf64;		/* machine numbers of ELF files; EM_NONE: there are none */
+	uint64_t lowest;		/* no segment may be below */
+};
+
 struct vmm_image {
+	const struct vmm_image_rules *rules;	/* set by who parses, before all else */
 	struct vmm_segment segments[VMM_SEGMENTS_MAX];
 	unsigned int nr_segments;
 	uint64_t entry;			/* guest-physical */
@@ -31,14 +38,14 @@ struct vmm_image {
 int vmm_image_bad(const char *what, uint64_t value);
 
 /*
- * Add a segment of a file of len bytes. It may not be below 1 MiB, where the VMM's own
- * data is, nor overlap another. 0, or -EINVAL + apf_error.
+ * Add a segment of a file of len bytes. It may not be below what the rules say, nor
+ * overlap another. 0, or -EINVAL + apf_error.
  */
 int vmm_image_add(struct vmm_image *image, const struct vmm_segment *s, size_t len);
 
 /*
- * Segments and entry of an x86 ELF executable, 32 or 64 bits; *out must be all zero. 0;
- * -EINVAL + apf_error: none, or malformed (the text names the field). Pure.
+ * Segments and entry of an ELF executable, 32 or 64 bits; *out must be all zero but for
+ * its rules. 0; -EINVAL + apf_error: none, or malformed (the text names the field). Pure.
  */
 int vmm_image_parse_elf(const void *file, size_t len, struct vmm_image *out);
 

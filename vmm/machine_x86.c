@@ -9,8 +9,23 @@
 
 #include <apf/error.h>
 
+#include "boot_linux.h"
+#include "boot_multiboot.h"
 #include "internal.h"
 #include "machine_x86.h"
+#include "state_x86.h"
+
+const struct vmm_machine vmm_machine = {
+	.kind = VMM_X86,
+	.abi = APF_ABI_X86_INT,
+	.kernel_delivery = true,
+	.cpus_max = 254,	/* 8-bit APIC ids, 0xff is broadcast */
+	.ram = { 0, RAM_LOW_MAX, RAM_HIGH_START },
+};
+
+_Static_assert(sizeof(struct kvm_clock_data) == VMM_SIZE_CLOCK &&
+	       sizeof(struct kvm_irqchip) == VMM_SIZE_IRQCHIP &&
+	       sizeof(struct kvm_pit_state2) == VMM_SIZE_PIT, "the layout of files is ABI");
 
 static int call(int fd, unsigned long request, const void *arg, const char *name)
 {
@@ -19,6 +34,11 @@ static int call(int fd, unsigned long request, const void *arg, const char *name
 	return 0;
 }
 #define CALL(fd, request, arg) call(fd, request, arg, #request)
+
+unsigned long vmm_machine_vm_type(int kvm_fd)
+{
+	return 0;
+}
 
 int vmm_machine_init(struct vmm *vm)
 {
@@ -40,10 +60,42 @@ int vmm_machine_init(struct vmm *vm)
 	return err;
 }
 
+int vmm_machine_init_vcpu(struct vmm_vcpu *v)
+{
+	return vmm_cpuid_init(v);
+}
+
+/* All that KVM emulates of this machine is there before the first vCPU. */
+int vmm_machine_complete(struct vmm *vm)
+{
+	return 0;
+}
+
+void vmm_machine_serial_irq(void *ctx, bool level)
+{
+	struct vmm *vm = ctx;
+	struct kvm_irq_level line = { .irq = IRQ_SERIAL, .level = level };
+
+	ioctl(vm->vm_fd, KVM_IRQ_LINE, &line);
+}
+
+/* Where a kernel's console is if nobody says: what Linux calls our serial port. */
+static const char linux_cmdline[] = "console=ttyS0";
+
+int vmm_machine_load_kernel(const struct vmm_ram *ram, struct vmm_boot_args *args,
+			    struct vmm_boot_entry *out)
+{
+	const bool multiboot = vmm_multiboot_recognize(args->kernel, args->kernel_len);
+
+	if (!args->cmdline)
+		args->cmdline = multiboot ? "" : linux_cmdline;
+	return multiboot ? vmm_multiboot_load(ram, args, out) : vmm_linux_load(ram, args, out);
+}
+
 static void port_out(struct vmm *vm, uint32_t port, uint8_t value)
 {
-	if (port - VMM_SERIAL_PORT < VMM_SERIAL_PORTS)
-		vmm_serial_write(&vm->serial, port - VMM_SERIAL_PORT, value);
+	if (port - PORT_SERIAL < PORTS_SERIAL)
+		vmm_serial_write(&vm->serial, port - PORT_SERIAL, value);
 	else if (port == PORT_SLEEP_CONTROL && (value & SLEEP_ENABLE) &&
 		 SLEEP_TYPE(value) == SLEEP_TYPE_S5)
 		vmm_finish(vm, VMM_END_POWEROFF, "the guest powered off");
@@ -54,36 +106,24 @@ static void port_out(struct vmm *vm, uint32_t port, uint8_t value)
 
 static uint8_t port_in(struct vmm *vm, uint32_t port)
 {
-	if (port - VMM_SERIAL_PORT < VMM_SERIAL_PORTS)
-		return vmm_serial_read(&vm->serial, port - VMM_SERIAL_PORT);
+	if (port - PORT_SERIAL < PORTS_SERIAL)
+		return vmm_serial_read(&vm->serial, port - PORT_SERIAL);
 	/* No sleep has ended; the keyboard controller takes commands. Elsewhere is nothing. */
 	if (port == PORT_SLEEP_STATUS || port == PORT_KEYBOARD)
 		return 0;
 	return 0xff;
 }
 
-/* The value counts as a whole, whatever its width; the first one, if several vCPUs write. */
-static void debug_exit(struct vmm *vm, const uint8_t *data, size_t len)
-{
-	int64_t none = -1;
-	uint32_t value = 0;
-
-	memcpy(&value, data, len);
-	if (atomic_compare_exchange_strong(&vm->debug_exit, &none, value))
-		vmm_finish(vm, VMM_END_DEBUG_EXIT, "the guest wrote %u to the debug-exit port", value);
-}
-
-void vmm_machine_io(struct vmm_vcpu *v)
+static void access_ports(struct vmm_vcpu *v)
 {
 	const struct kvm_run *run = v->run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	const bool out = run->io.direction == KVM_EXIT_IO_OUT;
-	uint64_t never = 0;
 
-	if (out && !atomic_load_explicit(&v->vm->first_output_ns, memory_order_relaxed))
-		atomic_compare_exchange_strong(&v->vm->first_output_ns, &never, vmm_now_ns());
+	if (out)
+		vmm_note_output(v->vm);
 	if (out && run->io.port - PORT_DEBUG_EXIT < PORTS_DEBUG_EXIT) {
-		debug_exit(v->vm, data, run->io.size);
+		vmm_write_debug_exit(v->vm, data, run->io.size);
 		return;
 	}
 	for (uint32_t i = 0; i < run->io.count; i++) {
@@ -97,24 +137,28 @@ void vmm_machine_io(struct vmm_vcpu *v)
 	}
 }
 
-/*
- * No device is mapped into memory: reads find nothing, writes go nowhere. An address in
- * RAM is no device: KVM's own access to a page that libapf could not bring failed.
- */
-void vmm_machine_mmio(struct vmm_vcpu *v)
+/* No device is mapped into memory: reads find nothing, writes go nowhere. */
+static void access_memory(struct vmm_vcpu *v)
 {
-	const uint64_t gpa = v->run->mmio.phys_addr;
-
-	if (vmm_ram_at(&v->vm->ram, gpa, 1))
-		vmm_finish(v->vm, VMM_END_PAGE_LOST, "vCPU %u: KVM cannot reach RAM at 0x%llx: %s",
-			   v->id, (unsigned long long)gpa, apf_mem_lost_text(v->vm->mem));
-	else if (!v->run->mmio.is_write)
+	if (!vmm_mmio_of_ram(v, v->run->mmio.phys_addr) && !v->run->mmio.is_write)
 		memset(v->run->mmio.data, 0xff, sizeof(v->run->mmio.data));
+}
+
+bool vmm_machine_exit(struct vmm_vcpu *v)
+{
+	switch (v->run->exit_reason) {
+	case KVM_EXIT_IO:
+		access_ports(v);
+		return true;
+	case KVM_EXIT_MMIO:
+		access_memory(v);
+		return true;
+	}
+	return false;
 }
 
 int vmm_machine_save(struct vmm *vm, struct vmm_snapshot_writer *w)
 {
-	char line[sizeof(struct vmm_serial_regs) + VMM_LINE_MAX];
 	struct kvm_clock_data clock = { 0 };
 	struct kvm_pit_state2 pit;
 	int err = CALL(vm->vm_fd, KVM_GET_CLOCK, &clock);
@@ -134,16 +178,12 @@ int vmm_machine_save(struct vmm *vm, struct vmm_snapshot_writer *w)
 	if (err)
 		return err;
 	vmm_snapshot_add(w, VMM_SEC_PIT, 0, &pit, sizeof(pit));
-	vmm_serial_get_regs(&vm->serial, (struct vmm_serial_regs *)line);
-	vmm_snapshot_add(w, VMM_SEC_SERIAL, 0, line, sizeof(struct vmm_serial_regs) +
-			 vmm_console_partial(&vm->console, line + sizeof(struct vmm_serial_regs)));
+	vmm_devices_save(vm, w);
 	return 0;
 }
 
 int vmm_machine_load(struct vmm *vm, const struct vmm_snapshot *s)
 {
-	const struct vmm_bytes *serial = &s->sec[VMM_SEC_SERIAL][0];
-	struct vmm_serial_regs regs;
 	struct kvm_pit_state2 pit;
 	int err;
 
@@ -160,10 +200,7 @@ int vmm_machine_load(struct vmm *vm, const struct vmm_snapshot *s)
 	err = CALL(vm->vm_fd, KVM_SET_PIT2, &pit);
 	if (err)
 		return err;
-	memcpy(&regs, serial->data, sizeof(regs));
-	vmm_serial_set_regs(&vm->serial, &regs);
-	vmm_console_set_partial(&vm->console, (const char *)serial->data + sizeof(regs),
-				serial->len - sizeof(regs));
+	vmm_devices_load(vm, s);
 	return 0;
 }
 

@@ -2,13 +2,14 @@
 /* Guest RAM in guest-physical space; see ram.h. */
 #include "ram.h"
 
-void vmm_ram_init(struct vmm_ram *ram, void *base, uint64_t size)
+void vmm_ram_init(struct vmm_ram *ram, const struct vmm_ram_layout *layout, void *base,
+		  uint64_t size)
 {
-	uint64_t low = size < VMM_RAM_LOW_END ? size : VMM_RAM_LOW_END;
+	uint64_t low = size < layout->low_max ? size : layout->low_max;
 
 	ram->base = base;
-	ram->slots[0] = (struct apf_kvm_slot){ .gpa = 0, .size = low, .offset = 0 };
-	ram->slots[1] = (struct apf_kvm_slot){ .gpa = VMM_RAM_HIGH_START, .size = size - low,
+	ram->slots[0] = (struct apf_kvm_slot){ .gpa = layout->start, .size = low, .offset = 0 };
+	ram->slots[1] = (struct apf_kvm_slot){ .gpa = layout->high_start, .size = size - low,
 					       .offset = low };
 	ram->nr_slots = size > low ? 2 : 1;
 }

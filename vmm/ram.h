@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest RAM in guest-physical space: below 3 GiB and from 4 GiB up; in the memfd it is
- * one piece. The only way in is vmm_ram_at, which checks for overflow.
+ * Guest RAM in guest-physical space: in the memfd it is one piece, for the guest it may
+ * have a hole. The only way in is vmm_ram_at, which checks for overflow.
  */
 #ifndef VMM_RAM_H
 #define VMM_RAM_H
@@ -11,8 +11,12 @@
 
 #include <apf/kvm.h>
 
-#define VMM_RAM_LOW_END		(3ull << 30)	/* devices and KVM's own pages live above */
-#define VMM_RAM_HIGH_START	(4ull << 30)
+/* Where a machine has RAM. */
+struct vmm_ram_layout {
+	uint64_t start;
+	uint64_t low_max;	/* so many bytes lie from start on */
+	uint64_t high_start;	/* where the rest lies, above a hole for devices */
+};
 
 struct vmm_ram {
 	uint8_t *base;			/* view B */
@@ -21,7 +25,8 @@ struct vmm_ram {
 };
 
 /* Lay out `size` bytes (a multiple of 4096) at base. */
-void vmm_ram_init(struct vmm_ram *ram, void *base, uint64_t size);
+void vmm_ram_init(struct vmm_ram *ram, const struct vmm_ram_layout *layout, void *base,
+		  uint64_t size);
 
 /* Where the VMM sees [gpa, gpa + len), or NULL if that is not all RAM. */
 void *vmm_ram_at(const struct vmm_ram *ram, uint64_t gpa, uint64_t len);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A 16550A at port 0x3f8, interrupt 4: enough for Linux's 8250 driver and for
- * guests that poll. Transmission takes no time; the receive side holds the bytes
- * that the operator gave.
+ * A 16550A: enough for Linux's 8250 driver and for guests that poll. Transmission takes
+ * no time; the receive side holds the bytes that the operator gave.
  */
 #ifndef VMM_SERIAL_H
 #define VMM_SERIAL_H
@@ -11,10 +10,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define VMM_SERIAL_PORT		0x3f8u
-#define VMM_SERIAL_PORTS	8u
-#define VMM_SERIAL_IRQ		4u
 
 struct vmm_console;
 

@@ -2,13 +2,9 @@
 /* The file format of snapshots; see snapshot.h. Nothing here knows a VM. */
 #include "snapshot.h"
 
-#include <elf.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <linux/kvm.h>
 
 #include <apf/error.h>
 #include <apf/kvm.h>
@@ -36,52 +32,81 @@ _Static_assert(sizeof(struct file_header) == 32 && sizeof(struct section_header)
 	       "the layout is ABI");
 
 enum per { PER_VM, PER_CHIP, PER_VCPU };
+enum { X86 = 1, ARM64 = 2, BOTH = X86 | ARM64 };
 
 #define CHIPS	3u	/* two PICs and the I/O APIC */
 
 #define refuse(...) apf_error_set(-EINVAL, "snapshot: " __VA_ARGS__)
 
+/* The machines that a file may be of, and the generations they have. */
+static const struct machine {
+	enum vmm_snapshot_machine number;
+	const char *name;
+	unsigned int bit;
+	uint32_t abi_first, abi_last;
+} machines[] = {
+	{ VMM_X86, "x86-64", X86, APF_ABI_X86_INT, APF_ABI_X86_RFC },
+	{ VMM_ARM64, "arm64", ARM64, APF_ABI_ARM64, APF_ABI_ARM64 },
+};
+
 /* What may be in a file. Lengths are inclusive. */
 static const struct {
 	const char *name;
+	unsigned int machines;
 	enum per per;
 	bool required;
 	size_t min, max;
 } kinds[VMM_SEC_COUNT] = {
-	[VMM_SEC_VM] = { "vm", PER_VM, true, sizeof(struct vmm_snapshot_vm),
+	[VMM_SEC_VM] = { "vm", BOTH, PER_VM, true, sizeof(struct vmm_snapshot_vm),
 			 sizeof(struct vmm_snapshot_vm) },
-	[VMM_SEC_CLOCK] = { "clock", PER_VM, true, sizeof(struct kvm_clock_data),
-			    sizeof(struct kvm_clock_data) },
-	[VMM_SEC_IRQCHIP] = { "irqchip", PER_CHIP, true, sizeof(struct kvm_irqchip),
-			      sizeof(struct kvm_irqchip) },
-	[VMM_SEC_PIT] = { "pit", PER_VM, true, sizeof(struct kvm_pit_state2),
-			  sizeof(struct kvm_pit_state2) },
-	[VMM_SEC_SERIAL] = { "serial", PER_VM, true, sizeof(struct vmm_serial_regs),
+	[VMM_SEC_CLOCK] = { "clock", X86, PER_VM, true, VMM_SIZE_CLOCK, VMM_SIZE_CLOCK },
+	[VMM_SEC_IRQCHIP] = { "irqchip", X86, PER_CHIP, true, VMM_SIZE_IRQCHIP, VMM_SIZE_IRQCHIP },
+	[VMM_SEC_PIT] = { "pit", X86, PER_VM, true, VMM_SIZE_PIT, VMM_SIZE_PIT },
+	[VMM_SEC_SERIAL] = { "serial", BOTH, PER_VM, true, sizeof(struct vmm_serial_regs),
 			     sizeof(struct vmm_serial_regs) + VMM_LINE_MAX },
-	[VMM_SEC_CPUID] = { "cpuid", PER_VCPU, true, sizeof(struct kvm_cpuid2), 64 << 10 },
-	[VMM_SEC_REGS] = { "regs", PER_VCPU, true, sizeof(struct kvm_regs),
-			   sizeof(struct kvm_regs) },
-	[VMM_SEC_SREGS] = { "sregs", PER_VCPU, true, sizeof(struct kvm_sregs),
-			    sizeof(struct kvm_sregs) },
-	[VMM_SEC_XSAVE] = { "xsave", PER_VCPU, true, sizeof(struct kvm_xsave), 1 << 20 },
-	[VMM_SEC_XCRS] = { "xcrs", PER_VCPU, false, sizeof(struct kvm_xcrs),
-			   sizeof(struct kvm_xcrs) },
-	[VMM_SEC_DEBUGREGS] = { "debugregs", PER_VCPU, true, sizeof(struct kvm_debugregs),
-				sizeof(struct kvm_debugregs) },
-	[VMM_SEC_LAPIC] = { "lapic", PER_VCPU, true, sizeof(struct kvm_lapic_state),
-			    sizeof(struct kvm_lapic_state) },
-	[VMM_SEC_MSRS] = { "msrs", PER_VCPU, true, sizeof(struct kvm_msrs), 64 << 10 },
-	[VMM_SEC_EVENTS] = { "events", PER_VCPU, true, sizeof(struct kvm_vcpu_events),
-			     sizeof(struct kvm_vcpu_events) },
-	[VMM_SEC_MP_STATE] = { "mp_state", PER_VCPU, true, sizeof(struct kvm_mp_state),
-			       sizeof(struct kvm_mp_state) },
-	[VMM_SEC_TSC_KHZ] = { "tsc_khz", PER_VCPU, false, 4, 4 },
-	[VMM_SEC_APF] = { "apf", PER_VCPU, true, 1, 64 << 20 },
+	[VMM_SEC_CPUID] = { "cpuid", X86, PER_VCPU, true, VMM_SIZE_CPUID_MIN, 64 << 10 },
+	[VMM_SEC_REGS] = { "regs", X86, PER_VCPU, true, VMM_SIZE_REGS, VMM_SIZE_REGS },
+	[VMM_SEC_SREGS] = { "sregs", X86, PER_VCPU, true, VMM_SIZE_SREGS, VMM_SIZE_SREGS },
+	[VMM_SEC_XSAVE] = { "xsave", X86, PER_VCPU, true, VMM_SIZE_XSAVE, 1 << 20 },
+	[VMM_SEC_XCRS] = { "xcrs", X86, PER_VCPU, false, VMM_SIZE_XCRS, VMM_SIZE_XCRS },
+	[VMM_SEC_DEBUGREGS] = { "debugregs", X86, PER_VCPU, true, VMM_SIZE_DEBUGREGS,
+				VMM_SIZE_DEBUGREGS },
+	[VMM_SEC_LAPIC] = { "lapic", X86, PER_VCPU, true, VMM_SIZE_LAPIC, VMM_SIZE_LAPIC },
+	[VMM_SEC_MSRS] = { "msrs", X86, PER_VCPU, true, VMM_SIZE_MSRS_MIN, 64 << 10 },
+	[VMM_SEC_EVENTS] = { "events", BOTH, PER_VCPU, true, VMM_SIZE_EVENTS, VMM_SIZE_EVENTS },
+	[VMM_SEC_MP_STATE] = { "mp_state", BOTH, PER_VCPU, true, VMM_SIZE_MP_STATE,
+			       VMM_SIZE_MP_STATE },
+	[VMM_SEC_TSC_KHZ] = { "tsc_khz", X86, PER_VCPU, false, 4, 4 },
+	[VMM_SEC_APF] = { "apf", BOTH, PER_VCPU, true, 1, 64 << 20 },
+	[VMM_SEC_ONE_REGS] = { "one_regs", ARM64, PER_VCPU, true, 16, 1 << 20 },
+	[VMM_SEC_GIC_VCPU] = { "gic_vcpu", ARM64, PER_VCPU, true, 16, 64 << 10 },
+	[VMM_SEC_GIC] = { "gic", ARM64, PER_VM, true, 16, 64 << 10 },
 };
+
+/* NULL: a number that none has. */
+static const struct machine *find_machine(uint32_t number)
+{
+	for (size_t i = 0; i < sizeof(machines) / sizeof(machines[0]); i++)
+		if (machines[i].number == number)
+			return &machines[i];
+	return NULL;
+}
+
+const char *vmm_snapshot_machine_name(enum vmm_snapshot_machine machine)
+{
+	return find_machine(machine)->name;
+}
 
 const char *vmm_section_name(enum vmm_section kind)
 {
 	return kinds[kind].name;
+}
+
+bool vmm_snapshot_machine_has_abi(enum vmm_snapshot_machine machine, uint32_t abi)
+{
+	const struct machine *m = find_machine(machine);
+
+	return abi >= m->abi_first && abi <= m->abi_last;
 }
 
 static uint32_t places(uint32_t kind, uint32_t cpus)
@@ -108,9 +133,9 @@ static int check_header(const uint8_t *bytes, size_t len, struct file_header *h)
 			      VMM_SNAPSHOT_VERSION);
 	if (h->crc != crc32c(0, bytes, CRC_AT))
 		return refuse("header damaged (checksum, offset 28)");
-	if (h->machine != EM_X86_64)
-		return refuse("of machine %u, this program is for x86-64 (%u)", h->machine,
-			      EM_X86_64);
+	if (!find_machine(h->machine))
+		return refuse("of machine %u, neither x86-64 (%u) nor arm64 (%u)", h->machine,
+			      VMM_X86, VMM_ARM64);
 	return 0;
 }
 
@@ -127,6 +152,9 @@ static int take_section(const uint8_t *bytes, size_t len, size_t *pos, struct vm
 	if (h.kind >= VMM_SEC_COUNT)
 		return refuse("unknown section %u at offset %zu", h.kind, *pos);
 	name = kinds[h.kind].name;
+	if (!(kinds[h.kind].machines & find_machine(out->machine)->bit))
+		return refuse("section %s at offset %zu is not one of an %s machine", name, *pos,
+			      vmm_snapshot_machine_name(out->machine));
 	if (h.index >= places(h.kind, VMM_MAX_VCPUS))
 		return refuse("section %s at offset %zu has index %u", name, *pos, h.index);
 	if (h.len < kinds[h.kind].min || h.len > kinds[h.kind].max)
@@ -157,15 +185,17 @@ static int check_vm(struct vmm_snapshot *s)
 			      (unsigned long long)s->vm.mem_size);
 	if (s->vm.delivery > APF_DELIVERY_USER)
 		return refuse("section vm names delivery mode %u", s->vm.delivery);
-	if (!apf_abi_name(s->vm.abi) || s->vm.zero)
+	if (!vmm_snapshot_machine_has_abi(s->machine, s->vm.abi) || s->vm.zero)
 		return refuse("section vm names generation %u (%u)", s->vm.abi, s->vm.zero);
 	return 0;
 }
 
 static int check_complete(const struct vmm_snapshot *s)
 {
+	const unsigned int machine = find_machine(s->machine)->bit;
+
 	for (uint32_t kind = 0; kind < VMM_SEC_COUNT; kind++) {
-		uint32_t n = places(kind, s->vm.cpus);
+		uint32_t n = kinds[kind].machines & machine ? places(kind, s->vm.cpus) : 0;
 
 		for (uint32_t i = 0; i < VMM_MAX_VCPUS; i++) {
 			bool there = s->sec[kind][i].data;
@@ -188,6 +218,7 @@ int vmm_snapshot_parse(const void *bytes, size_t len, struct vmm_snapshot *out)
 	if (err)
 		return err;
 	memset(out, 0, sizeof(*out));
+	out->machine = (enum vmm_snapshot_machine)h.machine;
 	for (uint32_t i = 0; i < h.sections; i++) {
 		if (pos > len)
 			return refuse("file ends at offset %zu, in the padding of a section", len);
@@ -243,7 +274,7 @@ void *vmm_snapshot_add(struct vmm_snapshot_writer *w, enum vmm_section kind, uin
 
 int vmm_snapshot_finish(struct vmm_snapshot_writer *w)
 {
-	struct file_header h = { .version = VMM_SNAPSHOT_VERSION, .machine = EM_X86_64,
+	struct file_header h = { .version = VMM_SNAPSHOT_VERSION, .machine = w->machine,
 				 .sections = w->sections };
 	size_t pos = sizeof(h);
 

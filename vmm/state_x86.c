@@ -2,8 +2,7 @@
 /*
  * Registers of one vCPU, from and to a snapshot. The order of loading matters:
  * CPUID decides what the rest may hold; the local APIC needs its base from sregs,
- * TSC_DEADLINE needs the APIC's timer mode and the TSC; KVM_SET_REGS clears a
- * pending exception, so events come after it.
+ * TSC_DEADLINE needs the APIC's timer mode and the TSC.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -15,8 +14,8 @@
 #include <apf/error.h>
 
 #include "boot.h"
-#include "internal.h"
 #include "machine_x86.h"
+#include "state_x86.h"
 
 #define MSR_TSC			0x10u
 #define MSR_TSC_DEADLINE	0x6e0u
@@ -35,6 +34,15 @@ union msrs {
 	struct kvm_msrs head;
 	uint8_t bytes[sizeof(struct kvm_msrs) + MSRS_AT_ONCE * sizeof(struct kvm_msr_entry)];
 };
+
+_Static_assert(sizeof(struct kvm_regs) == VMM_SIZE_REGS &&
+	       sizeof(struct kvm_sregs) == VMM_SIZE_SREGS &&
+	       sizeof(struct kvm_xsave) == VMM_SIZE_XSAVE &&
+	       sizeof(struct kvm_xcrs) == VMM_SIZE_XCRS &&
+	       sizeof(struct kvm_debugregs) == VMM_SIZE_DEBUGREGS &&
+	       sizeof(struct kvm_lapic_state) == VMM_SIZE_LAPIC &&
+	       sizeof(struct kvm_msrs) == VMM_SIZE_MSRS_MIN &&
+	       sizeof(struct kvm_cpuid2) == VMM_SIZE_CPUID_MIN, "the layout of files is ABI");
 
 /* As the Linux boot protocol's 64-bit entry wants it. */
 static void enter_long_mode(struct kvm_sregs *sregs)
@@ -69,9 +77,9 @@ static void enter_protected_mode(struct kvm_sregs *sregs)
 	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
 }
 
-int vmm_vcpu_boot(struct vmm_vcpu *v, const struct vmm_boot_entry *entry)
+int vmm_machine_boot_vcpu(struct vmm_vcpu *v, const struct vmm_boot_entry *entry)
 {
-	struct kvm_regs regs = { .rip = entry->rip, .rsp = GPA_STACK_TOP, .rflags = 2 };
+	struct kvm_regs regs = { .rip = entry->pc, .rsp = GPA_STACK_TOP, .rflags = 2 };
 	struct kvm_sregs sregs;
 
 	if (ioctl(v->fd, KVM_GET_SREGS, &sregs) < 0)
@@ -94,7 +102,7 @@ int vmm_vcpu_boot(struct vmm_vcpu *v, const struct vmm_boot_entry *entry)
 	return 0;
 }
 
-void vmm_vcpu_clock_paused(struct vmm_vcpu *v)
+void vmm_machine_resume_vcpu(struct vmm_vcpu *v)
 {
 	ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0);	/* fails where the guest has no such clock */
 }
@@ -107,51 +115,16 @@ static size_t xsave_size(const struct vmm *vm)
 	return n > (int)sizeof(struct kvm_xsave) ? (size_t)n : sizeof(struct kvm_xsave);
 }
 
-/* State that is one struct and one ioctl each way. */
-struct piece {
-	enum vmm_section section;
-	unsigned long get, set;
-	size_t size;
-};
-
-static const struct piece sregs_piece = { VMM_SEC_SREGS, KVM_GET_SREGS, 0,
+static const struct vmm_piece sregs_piece = { VMM_SEC_SREGS, KVM_GET_SREGS, 0,
 					  sizeof(struct kvm_sregs) };
-static const struct piece lapic_piece = { VMM_SEC_LAPIC, KVM_GET_LAPIC, KVM_SET_LAPIC,
+static const struct vmm_piece lapic_piece = { VMM_SEC_LAPIC, KVM_GET_LAPIC, KVM_SET_LAPIC,
 					  sizeof(struct kvm_lapic_state) };
-static const struct piece xcrs_piece = { VMM_SEC_XCRS, KVM_GET_XCRS, KVM_SET_XCRS,
+static const struct vmm_piece xcrs_piece = { VMM_SEC_XCRS, KVM_GET_XCRS, KVM_SET_XCRS,
 					 sizeof(struct kvm_xcrs) };
-static const struct piece regs_piece = { VMM_SEC_REGS, KVM_GET_REGS, KVM_SET_REGS,
+static const struct vmm_piece regs_piece = { VMM_SEC_REGS, KVM_GET_REGS, KVM_SET_REGS,
 					 sizeof(struct kvm_regs) };
-static const struct piece debug_piece = { VMM_SEC_DEBUGREGS, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS,
+static const struct vmm_piece debug_piece = { VMM_SEC_DEBUGREGS, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS,
 					  sizeof(struct kvm_debugregs) };
-static const struct piece events_piece = { VMM_SEC_EVENTS, KVM_GET_VCPU_EVENTS,
-					   KVM_SET_VCPU_EVENTS, sizeof(struct kvm_vcpu_events) };
-
-static int failed(const struct vmm_vcpu *v, const char *what, enum vmm_section section)
-{
-	int err = errno;
-
-	return apf_error_set(-err, "vmm: vCPU %u: KVM does not %s its %s: %s", v->id, what,
-			     vmm_section_name(section), strerror(err));
-}
-
-static int save_piece(struct vmm_vcpu *v, struct vmm_snapshot_writer *w, const struct piece *p)
-{
-	void *at = vmm_snapshot_add(w, p->section, v->id, NULL, p->size);
-
-	if (!at)
-		return -ENOMEM;
-	return ioctl(v->fd, p->get, at) < 0 ? failed(v, "give", p->section) : 0;
-}
-
-static int load_piece(struct vmm_vcpu *v, const struct vmm_snapshot *s, const struct piece *p)
-{
-	const struct vmm_bytes *b = &s->sec[p->section][v->id];
-
-	if (!b->data)
-		return 0;
-	return ioctl(v->fd, p->set, b->data) < 0 ? failed(v, "take", p->section) : 0;
-}
 
 /*
  * KVM on AMD shows the task register busy because AMD's own state does not (KVM's
@@ -167,28 +140,28 @@ static int load_sregs(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 	if (__get_cpuid(0, &max, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx &&
 	    sregs.tr.type == TSS_BUSY)
 		sregs.tr.type = TSS_AVAILABLE;
-	return ioctl(v->fd, KVM_SET_SREGS, &sregs) < 0 ? failed(v, "take", VMM_SEC_SREGS) : 0;
+	return ioctl(v->fd, KVM_SET_SREGS, &sregs) < 0 ? vmm_state_failed(v, "take", VMM_SEC_SREGS) : 0;
 }
 
 static int save_xsave(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
 {
 	size_t size = xsave_size(v->vm);
-	const struct piece p = { VMM_SEC_XSAVE, size > sizeof(struct kvm_xsave) ? KVM_GET_XSAVE2
+	const struct vmm_piece p = { VMM_SEC_XSAVE, size > sizeof(struct kvm_xsave) ? KVM_GET_XSAVE2
 				 : KVM_GET_XSAVE, 0, size };
 
-	return save_piece(v, w, &p);
+	return vmm_piece_save(v, w, &p);
 }
 
 /* KVM reads as many bytes as this processor's state has, so the section must have them. */
 static int load_xsave(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 {
-	const struct piece p = { VMM_SEC_XSAVE, 0, KVM_SET_XSAVE, 0 };
+	const struct vmm_piece p = { VMM_SEC_XSAVE, 0, KVM_SET_XSAVE, 0 };
 	size_t size = xsave_size(v->vm), have = s->sec[VMM_SEC_XSAVE][v->id].len;
 
 	if (have != size)
 		return apf_error_set(-EINVAL, "snapshot: section xsave[%u] has %zu bytes, this "
 				     "processor's state has %zu", v->id, have, size);
-	return load_piece(v, s, &p);
+	return vmm_piece_load(v, s, &p);
 }
 
 static void swap_to(struct kvm_msr_list *l, uint32_t index, uint32_t to)
@@ -287,7 +260,7 @@ static int write_msrs(const struct vmm_vcpu *v, const struct kvm_msr_entry *e, u
 		memcpy(m.head.entries, e + pos, n * sizeof(*e));
 		r = ioctl(v->fd, KVM_SET_MSRS, &m);
 		if (r < 0)
-			return failed(v, "take", VMM_SEC_MSRS);
+			return vmm_state_failed(v, "take", VMM_SEC_MSRS);
 		pos += (uint32_t)r;
 		if ((uint32_t)r == n)
 			continue;
@@ -335,56 +308,32 @@ static int load_tsc_khz(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 	memcpy(&khz, b->data, sizeof(khz));
 	if (ioctl(v->fd, KVM_GET_TSC_KHZ, 0) == (int)khz)
 		return 0;
-	return ioctl(v->fd, KVM_SET_TSC_KHZ, khz) < 0 ? failed(v, "take", VMM_SEC_TSC_KHZ) : 0;
+	return ioctl(v->fd, KVM_SET_TSC_KHZ, khz) < 0 ? vmm_state_failed(v, "take", VMM_SEC_TSC_KHZ) : 0;
 }
 
-/* libapf's bytes, and the mp_state as it must be stored (C16). */
-static int save_apf(struct vmm_vcpu *v, struct vmm_snapshot_writer *w, struct kvm_mp_state *mp)
+int vmm_machine_save_vcpu(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
 {
-	size_t size = apf_kvm_vcpu_save(v->apf, NULL, 0, &mp->mp_state);
-	void *at = vmm_snapshot_add(w, VMM_SEC_APF, v->id, NULL, size);
+	int err = vmm_cpuid_save(v, w);
 
-	if (!at)
-		return -ENOMEM;
-	if (apf_kvm_vcpu_save(v->apf, at, size, &mp->mp_state) != size)
-		return apf_error_set(-EAGAIN, "vmm: vCPU %u: APF state changes while saved", v->id);
-	vmm_snapshot_add(w, VMM_SEC_MP_STATE, v->id, mp, sizeof(*mp));
-	return 0;
-}
-
-int vmm_vcpu_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
-{
-	struct kvm_mp_state mp;
-	int err;
-
-	/* First: KVM lets an INIT or SIPI that waits take effect in this call. */
-	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
-		return failed(v, "give", VMM_SEC_MP_STATE);
-	err = save_apf(v, w, &mp);
-	if (!err)
-		err = vmm_cpuid_save(v, w);
 	if (!err)
 		err = save_tsc_khz(v, w);
 	if (!err)
-		err = save_piece(v, w, &sregs_piece);
+		err = vmm_piece_save(v, w, &sregs_piece);
 	if (!err)
-		err = save_piece(v, w, &lapic_piece);
+		err = vmm_piece_save(v, w, &lapic_piece);
 	if (!err && ioctl(v->vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XCRS) > 0)
-		err = save_piece(v, w, &xcrs_piece);
+		err = vmm_piece_save(v, w, &xcrs_piece);
 	if (!err)
 		err = save_xsave(v, w);
 	if (!err)
 		err = save_msrs(v, w);
 	if (!err)
-		err = save_piece(v, w, &regs_piece);
-	if (!err)
-		err = save_piece(v, w, &debug_piece);
-	return err ? err : save_piece(v, w, &events_piece);
+		err = vmm_piece_save(v, w, &regs_piece);
+	return err ? err : vmm_piece_save(v, w, &debug_piece);
 }
 
-int vmm_vcpu_load(struct vmm_vcpu *v, const struct vmm_snapshot *s)
+int vmm_machine_load_vcpu(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 {
-	static const struct piece mp_piece = { VMM_SEC_MP_STATE, 0, KVM_SET_MP_STATE, 0 };
 	int err = vmm_cpuid_load(v, &s->sec[VMM_SEC_CPUID][v->id]);
 
 	if (!err)
@@ -392,25 +341,14 @@ int vmm_vcpu_load(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 	if (!err)
 		err = load_sregs(v, s);
 	if (!err)
-		err = load_piece(v, s, &lapic_piece);
+		err = vmm_piece_load(v, s, &lapic_piece);
 	if (!err)
-		err = load_piece(v, s, &xcrs_piece);
+		err = vmm_piece_load(v, s, &xcrs_piece);
 	if (!err)
 		err = load_xsave(v, s);
 	if (!err)
 		err = load_msrs(v, s);
 	if (!err)
-		err = load_piece(v, s, &regs_piece);
-	if (!err)
-		err = load_piece(v, s, &debug_piece);
-	if (!err)
-		err = load_piece(v, s, &events_piece);
-	return err ? err : load_piece(v, s, &mp_piece);
-}
-
-int vmm_vcpu_load_apf(struct vmm_vcpu *v, const struct vmm_snapshot *s)
-{
-	const struct vmm_bytes *b = &s->sec[VMM_SEC_APF][v->id];
-
-	return apf_kvm_vcpu_load(v->apf, b->data, b->len, (enum apf_delivery)s->vm.delivery);
+		err = vmm_piece_load(v, s, &regs_piece);
+	return err ? err : vmm_piece_load(v, s, &debug_piece);
 }

@@ -46,13 +46,9 @@ static void system_event(struct vmm_vcpu *v)
 /* An exit that is not libapf's. */
 static void serve(struct vmm_vcpu *v)
 {
+	if (vmm_machine_exit(v))
+		return;
 	switch (v->run->exit_reason) {
-	case KVM_EXIT_IO:
-		vmm_machine_io(v);
-		break;
-	case KVM_EXIT_MMIO:
-		vmm_machine_mmio(v);
-		break;
 	case KVM_EXIT_SYSTEM_EVENT:
 		system_event(v);
 		break;

@@ -63,35 +63,6 @@ uint64_t vmm_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void set_serial_irq(void *ctx, bool level)
-{
-	struct vmm *vm = ctx;
-	struct kvm_irq_level line = { .irq = VMM_SERIAL_IRQ, .level = level };
-
-	ioctl(vm->vm_fd, KVM_IRQ_LINE, &line);
-}
-
-static void until_seen(void *ctx, const char *line)
-{
-	vmm_finish(ctx, VMM_END_UNTIL, "%s", line);
-}
-
-static int init_serial(struct vmm *vm)
-{
-	struct vmm_console_config console = vm->cfg.console;
-	int err;
-
-	console.until_seen = until_seen;
-	console.ctx = vm;
-	err = vmm_console_init(&vm->console, &console);
-	if (err)
-		return err;
-	vm->serial.console = &vm->console;
-	vm->serial.set_irq = set_serial_irq;
-	vm->serial.ctx = vm;
-	return vmm_serial_init(&vm->serial, vm->cfg.input, vm->cfg.input_len);
-}
-
 static int open_kvm(struct vmm *vm)
 {
 	int n;
@@ -100,7 +71,7 @@ static int open_kvm(struct vmm *vm)
 	if (vm->kvm_fd < 0)
 		return apf_error_set(-errno, "vmm: /dev/kvm: %s; `apf doctor` says more",
 				     strerror(errno));
-	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, vmm_machine_vm_type(vm->kvm_fd));
 	if (vm->vm_fd < 0)
 		return apf_error_set(-errno, "vmm: KVM_CREATE_VM: %s", strerror(errno));
 	n = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -108,9 +79,9 @@ static int open_kvm(struct vmm *vm)
 		return apf_error_set(-errno, "vmm: KVM_GET_VCPU_MMAP_SIZE: %s", strerror(errno));
 	vm->run_size = (size_t)n;
 	n = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
-	if (n > 0 && vm->cfg.cpus > (unsigned int)n)
-		return apf_error_set(-EINVAL, "vmm: %u vCPUs; this KVM has at most %d",
-				     vm->cfg.cpus, n);
+	if (vm->cfg.cpus > vmm_machine.cpus_max || (n > 0 && vm->cfg.cpus > (unsigned int)n))
+		return apf_error_set(-EINVAL, "vmm: %u vCPUs; this machine has at most %u, this KVM %d",
+				     vm->cfg.cpus, vmm_machine.cpus_max, n);
 	return 0;
 }
 
@@ -129,7 +100,7 @@ static int init_mem(struct vmm *vm)
 	if (err)
 		return err;
 	vm->cfg.store = NULL;	/* now the memory's */
-	vmm_ram_init(&vm->ram, apf_mem_view_b(vm->mem), vm->cfg.mem_size);
+	vmm_ram_init(&vm->ram, &vmm_machine.ram, apf_mem_view_b(vm->mem), vm->cfg.mem_size);
 	for (unsigned int i = 0; i < vm->ram.nr_slots; i++) {
 		const struct apf_kvm_slot *s = &vm->ram.slots[i];
 		struct kvm_userspace_memory_region region = {
@@ -195,7 +166,7 @@ static int init_vcpus(struct vmm *vm)
 		int err = init_vcpu(v);
 
 		if (!err)
-			err = vmm_cpuid_init(v);
+			err = vmm_machine_init_vcpu(v);
 		if (!err)
 			err = apf_kvm_vcpu_add(vm->apf, v->id, v->fd, v->run, &v->apf);
 		if (err)
@@ -215,15 +186,15 @@ int vmm_create(const struct vmm_config *cfg, struct vmm **out)
 	}
 	vm->cfg = *cfg;
 	if (!vm->cfg.abi)
-		vm->cfg.abi = APF_ABI_X86_INT;
-	vm->kvm_fd = vm->vm_fd = -1;
+		vm->cfg.abi = vmm_machine.abi;
+	vm->kvm_fd = vm->vm_fd = vm->gic_fd = -1;
 	vm->debug_exit = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->cond, NULL);
 	vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = vm->event_fd < 0 ? apf_error_set(-errno, "vmm: eventfd: %s", strerror(errno)) : 0;
 	if (!err)
-		err = init_serial(vm);
+		err = vmm_devices_init(vm);
 	if (!err)
 		err = open_kvm(vm);
 	if (!err)
@@ -234,6 +205,8 @@ int vmm_create(const struct vmm_config *cfg, struct vmm **out)
 		err = init_apf(vm);
 	if (!err)
 		err = init_vcpus(vm);
+	if (!err)
+		err = vmm_machine_complete(vm);
 	if (err) {
 		vmm_destroy(vm);
 		return err;
@@ -262,6 +235,7 @@ void vmm_destroy(struct vmm *vm)
 		apf_mem_destroy(vm->mem);
 	apf_kvm_destroy(vm->apf);
 	apf_store_close(vm->cfg.store);
+	close_fd(vm->gic_fd);
 	close_fd(vm->vm_fd);
 	close_fd(vm->kvm_fd);
 	close_fd(vm->event_fd);
@@ -315,7 +289,7 @@ void vmm_pause(struct vmm *vm)
 void vmm_resume(struct vmm *vm)
 {
 	for (unsigned int i = 0; i < vm->cfg.cpus; i++)
-		vmm_vcpu_clock_paused(&vm->vcpus[i]);
+		vmm_machine_resume_vcpu(&vm->vcpus[i]);
 	pthread_mutex_lock(&vm->lock);
 	vm->hold = false;
 	pthread_cond_broadcast(&vm->cond);

@@ -19,17 +19,28 @@
 #include <apf/memory.h>
 
 #include "console.h"
+#include "ram.h"
 #include "snapshot.h"
 
 struct vmm;
 struct apf_store;
+
+/* The machine that the VMs of this program are, chosen when it was built. */
+struct vmm_machine {
+	enum vmm_snapshot_machine kind;
+	enum apf_abi_id abi;		/* the generation that guests are offered if nobody says */
+	bool kernel_delivery;		/* its KVM has asynchronous page faults of its own */
+	unsigned int cpus_max;
+	struct vmm_ram_layout ram;
+};
+extern const struct vmm_machine vmm_machine;
 
 /* Why a VM stopped. */
 enum vmm_end {
 	VMM_RUNNING,
 	VMM_END_UNTIL,		/* the awaited serial line came */
 	VMM_END_POWEROFF,
-	VMM_END_DEBUG_EXIT,	/* the guest wrote to the debug-exit port */
+	VMM_END_DEBUG_EXIT,	/* the guest wrote to the debug-exit register */
 	VMM_END_RESET,
 	VMM_END_CRASH,		/* triple fault, or the processor state is beyond KVM */
 	VMM_END_TIMEOUT,
@@ -47,9 +58,9 @@ int vmm_delivery_parse(const char *text, enum apf_delivery *d);
 
 struct vmm_config {
 	uint64_t mem_size;		/* bytes, multiple of 4096, at least 2 MiB */
-	unsigned int cpus;		/* 1..VMM_MAX_VCPUS */
+	unsigned int cpus;		/* 1..vmm_machine.cpus_max */
 	enum apf_delivery delivery;
-	enum apf_abi_id abi;		/* 0: INT */
+	enum apf_abi_id abi;		/* 0: the machine's */
 	enum apf_halt halt;
 	struct apf_store *store;	/* taken over, also on failure; NULL: RAM starts empty */
 	struct vmm_console_config console;
@@ -69,12 +80,13 @@ void vmm_destroy(struct vmm *vm);	/* stops it first if need be; NULL is fine */
 #define VMM_BOOT_FILES_MAX	32u
 
 struct vmm_boot {
-	const char *kernel;		/* path: bzImage, 64-bit ELF, or anything with a multiboot header */
+	const char *kernel;		/* path. x86: bzImage, 64-bit ELF, or anything with a multiboot
+					   header; arm64: Image or ELF */
 	const char *cmdline;		/* NULL: what suits the kind of kernel */
 	struct {
 		const char *path;
 		const char *text;	/* the string that goes with a module */
-	} files[VMM_BOOT_FILES_MAX];	/* multiboot: modules; Linux: at most one, the initrd */
+	} files[VMM_BOOT_FILES_MAX];	/* multiboot: modules; others: at most one, the initrd */
 	unsigned int nr_files;
 };
 /* Load a kernel and set vCPU 0 to its entry; the others wait for it. 0 or negative errno. */
@@ -82,6 +94,9 @@ int vmm_boot(struct vmm *vm, const struct vmm_boot *boot);
 
 /* Read a file of at most max bytes; *bytes is the caller's to free. 0 or negative errno. */
 int vmm_read_file(const char *path, size_t max, void **bytes, size_t *len);
+
+/* Is a parsed snapshot of this machine? 0, or -EINVAL + apf_error. */
+int vmm_can_load(const struct vmm_snapshot *s);
 
 /*
  * Load a parsed snapshot into a VM that was created with the snapshot's memory
@@ -128,9 +143,9 @@ struct apf_mem *vmm_mem(struct vmm *vm);
 struct apf_kvm *vmm_apf(struct vmm *vm);
 const struct vmm_config *vmm_get_config(const struct vmm *vm);
 pid_t vmm_vcpu_tid(const struct vmm *vm, unsigned int id);	/* after vmm_start */
-/* CLOCK_MONOTONIC of the guest's first port write, 0 before it. */
+/* CLOCK_MONOTONIC of the guest's first write to a device, 0 before it. */
 uint64_t vmm_first_output_ns(const struct vmm *vm);
-/* What the guest wrote to the debug-exit port, or -1. */
+/* What the guest wrote to the debug-exit register, or -1. */
 int64_t vmm_debug_exit(const struct vmm *vm);
 /* Faults outstanding as far as this delivery mode can know. */
 uint32_t vmm_outstanding(struct vmm *vm);

@@ -88,7 +88,7 @@ static void test_bzimage_fields_that_make_no_sense_are_refused(void **state)
 		{ 0x236, 2, 0, "64-bit entry" },
 		{ 0x1f1, 1, 255, "protected-mode" },		/* set-up longer than the file */
 		{ 0x258, 8, 16 * MIB + 1, "aligned" },
-		{ 0x258, 8, 0, "below 1 MiB" },
+		{ 0x258, 8, 0, "segment is below" },
 		{ 0x258, 8, UINT64_MAX & ~4095ull, "wraps" },
 		{ 0x202, 4, 0, "neither" },
 	};
@@ -142,7 +142,7 @@ static void test_elf_fields_that_make_no_sense_are_refused(void **state)
 		{ ph + offsetof(Elf64_Phdr, p_offset), 8, UINT64_MAX, "file's end" },
 		{ ph + offsetof(Elf64_Phdr, p_filesz), 8, UINT64_MAX, "file's end" },
 		{ ph + offsetof(Elf64_Phdr, p_memsz), 8, 99, "longer" },
-		{ ph + offsetof(Elf64_Phdr, p_paddr), 8, MIB - 1, "below 1 MiB" },
+		{ ph + offsetof(Elf64_Phdr, p_paddr), 8, MIB - 1, "segment is below" },
 		{ ph + offsetof(Elf64_Phdr, p_paddr), 8, UINT64_MAX - 10, "wraps" },
 		{ ph + sizeof(Elf64_Phdr) + offsetof(Elf64_Phdr, p_type), 4, PT_LOAD, "overlap" },
 	};
@@ -179,7 +179,7 @@ static struct vmm_ram make_ram(uint64_t size)
 			  MAP_NORESERVE, -1, 0);
 
 	assert_ptr_not_equal(base, MAP_FAILED);
-	vmm_ram_init(&ram, base, size);
+	vmm_ram_init(&ram, &vmm_ram_x86, base, size);
 	return ram;
 }
 
@@ -191,7 +191,7 @@ static void drop_ram(struct vmm_ram *ram)
 static void test_ram_has_a_hole_between_3_and_4_gib(void **state)
 {
 	struct vmm_ram ram = make_ram(8ull << 30);
-	const uint64_t low = VMM_RAM_LOW_END, high = VMM_RAM_HIGH_START;
+	const uint64_t low = RAM_LOW_MAX, high = RAM_HIGH_START;
 
 	assert_ptr_equal(vmm_ram_at(&ram, low - 8, 8), ram.base + low - 8);
 	assert_ptr_equal(vmm_ram_at(&ram, high, 8), ram.base + low);
@@ -225,7 +225,7 @@ static void test_bzimage_boot_fills_boot_params(void **state)
 	make_bzimage();
 	assert_int_equal(load(&ram, 12345, "console=ttyS0", &e), 0);
 	assert_true(e.long_mode);
-	assert_int_equal(e.rip, 16 * MIB + 0x200);
+	assert_int_equal(e.pc, 16 * MIB + 0x200);
 	assert_int_equal(e.info, GPA_BOOT_PARAMS);
 	assert_int_equal(bp->hdr.type_of_loader, 0xff);
 	assert_string_equal((char *)vmm_ram_at(&ram, bp->hdr.cmd_line_ptr, 64), "console=ttyS0");
@@ -235,7 +235,7 @@ static void test_bzimage_boot_fills_boot_params(void **state)
 	assert_ptr_equal(initrd.where, vmm_ram_at(&ram, bp->hdr.ramdisk_image, 12345));
 	assert_int_equal(bp->acpi_rsdp_addr, GPA_ACPI);
 	assert_int_equal(bp->e820_entries, 4);
-	assert_int_equal(bp->e820_table[3].addr, VMM_RAM_HIGH_START);
+	assert_int_equal(bp->e820_table[3].addr, RAM_HIGH_START);
 	assert_int_equal(bp->e820_table[3].size, 2ull << 30);
 	drop_ram(&ram);
 }

@@ -222,7 +222,7 @@ static void test_address_fields_that_make_no_sense_are_refused(void **state)
 	put(FLAT_HEADER_AT + 12, 0x10080, 4);
 	put(FLAT_HEADER_AT + 16, 0x10000, 4);
 	put(FLAT_HEADER_AT + 20, 0x11000, 4);
-	check_refused("below 1 MiB");
+	check_refused("segment is below");
 	memset(file, 0, sizeof(file));
 	put_header(8192 - 28, HAS_ADDRESSES);
 	check_refused("cut off");
@@ -249,7 +249,7 @@ static void test_elf32_fields_that_make_no_sense_are_refused(void **state)
 		{ ph + offsetof(Elf32_Phdr, p_offset), 4, FILE_LEN, "file's end" },
 		{ ph + offsetof(Elf32_Phdr, p_filesz), 4, UINT32_MAX, "file's end" },
 		{ ph + offsetof(Elf32_Phdr, p_memsz), 4, 199, "longer" },
-		{ ph + offsetof(Elf32_Phdr, p_paddr), 4, MIB - 1, "below 1 MiB" },
+		{ ph + offsetof(Elf32_Phdr, p_paddr), 4, MIB - 1, "segment is below" },
 		{ ph + offsetof(Elf32_Phdr, p_paddr), 4, MIB + 4096 - 199, "overlap" },
 	};
 
@@ -305,7 +305,7 @@ static struct vmm_ram make_ram(uint64_t size)
 			  MAP_NORESERVE, -1, 0);
 
 	assert_ptr_not_equal(base, MAP_FAILED);
-	vmm_ram_init(&ram, base, size);
+	vmm_ram_init(&ram, &vmm_ram_x86, base, size);
 	return ram;
 }
 
@@ -331,7 +331,7 @@ static const struct info *load_elf32(const struct vmm_ram *ram, const char *cmdl
 	make_elf32();
 	assert_int_equal(load(ram, cmdline, files, nr_files, &e), 0);
 	assert_false(e.long_mode);
-	assert_int_equal(e.rip, MIB + 16);
+	assert_int_equal(e.pc, MIB + 16);
 	return vmm_ram_at(ram, e.info, sizeof(struct info));
 }
 
@@ -373,8 +373,8 @@ static void test_memory_map_has_all_ram_and_not_what_is_taken(void **state)
 		uint64_t base, end;
 		uint32_t type;
 	} expected[] = {
-		{ 0, GPA_EBDA, 1 }, { GPA_ACPI, MIB, 2 }, { MIB, VMM_RAM_LOW_END, 1 },
-		{ VMM_RAM_HIGH_START, 6ull << 30, 1 },
+		{ 0, GPA_EBDA, 1 }, { GPA_ACPI, MIB, 2 }, { MIB, RAM_LOW_MAX, 1 },
+		{ RAM_HIGH_START, 6ull << 30, 1 },
 	};
 	struct vmm_ram ram = make_ram(5ull << 30);
 	const struct info *info = load_elf32(&ram, "", NULL, 0);

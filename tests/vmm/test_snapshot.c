@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <linux/kvm.h>
-
+#include <apf/engine.h>
 #include <apf/error.h>
 #include <vmm/console.h>
 #include <vmm/crc32c.h>
@@ -19,25 +18,32 @@
 #define HEADER		32u
 #define CRC_AT		28u
 
-/* Smallest possible payloads, in the order of enum vmm_section. */
+/* Smallest possible payloads. */
 static const size_t sizes[VMM_SEC_COUNT] = {
 	[VMM_SEC_VM] = sizeof(struct vmm_snapshot_vm),
-	[VMM_SEC_CLOCK] = sizeof(struct kvm_clock_data),
-	[VMM_SEC_IRQCHIP] = sizeof(struct kvm_irqchip),
-	[VMM_SEC_PIT] = sizeof(struct kvm_pit_state2),
+	[VMM_SEC_CLOCK] = 48, [VMM_SEC_IRQCHIP] = 520, [VMM_SEC_PIT] = 112,
 	[VMM_SEC_SERIAL] = sizeof(struct vmm_serial_regs) + 3,
-	[VMM_SEC_CPUID] = sizeof(struct kvm_cpuid2), [VMM_SEC_REGS] = sizeof(struct kvm_regs),
-	[VMM_SEC_SREGS] = sizeof(struct kvm_sregs), [VMM_SEC_XSAVE] = sizeof(struct kvm_xsave),
-	[VMM_SEC_XCRS] = sizeof(struct kvm_xcrs),
-	[VMM_SEC_DEBUGREGS] = sizeof(struct kvm_debugregs),
-	[VMM_SEC_LAPIC] = sizeof(struct kvm_lapic_state), [VMM_SEC_MSRS] = sizeof(struct kvm_msrs),
-	[VMM_SEC_EVENTS] = sizeof(struct kvm_vcpu_events),
-	[VMM_SEC_MP_STATE] = sizeof(struct kvm_mp_state), [VMM_SEC_TSC_KHZ] = 4, [VMM_SEC_APF] = 13,
+	[VMM_SEC_CPUID] = 8, [VMM_SEC_REGS] = 144, [VMM_SEC_SREGS] = 312, [VMM_SEC_XSAVE] = 4096,
+	[VMM_SEC_XCRS] = 392, [VMM_SEC_DEBUGREGS] = 128, [VMM_SEC_LAPIC] = 1024, [VMM_SEC_MSRS] = 8,
+	[VMM_SEC_EVENTS] = 64, [VMM_SEC_MP_STATE] = 4, [VMM_SEC_TSC_KHZ] = 4, [VMM_SEC_APF] = 13,
+	[VMM_SEC_ONE_REGS] = 16, [VMM_SEC_GIC_VCPU] = 16, [VMM_SEC_GIC] = 16,
 };
+
+static const enum vmm_snapshot_machine machines[] = { VMM_X86, VMM_ARM64 };
+
+static bool has(enum vmm_snapshot_machine machine, unsigned int kind)
+{
+	const bool arm64 = kind >= VMM_SEC_ONE_REGS;
+
+	return kind == VMM_SEC_VM || kind == VMM_SEC_SERIAL || kind == VMM_SEC_EVENTS ||
+	       kind == VMM_SEC_MP_STATE || kind == VMM_SEC_APF || arm64 == (machine == VMM_ARM64);
+}
 
 static uint32_t places(unsigned int kind)
 {
-	return kind == VMM_SEC_IRQCHIP ? 3 : kind < VMM_SEC_CPUID ? 1 : CPUS;
+	if (kind == VMM_SEC_IRQCHIP)
+		return 3;
+	return kind < VMM_SEC_CPUID || kind == VMM_SEC_GIC ? 1 : CPUS;
 }
 
 static void fill(uint8_t *at, size_t len, unsigned int kind, uint32_t index)
@@ -47,12 +53,13 @@ static void fill(uint8_t *at, size_t len, unsigned int kind, uint32_t index)
 }
 
 /* A whole file; leave: a section to leave out, or VMM_SEC_COUNT. */
-static struct vmm_snapshot_writer make(const struct vmm_snapshot_vm *vm, unsigned int leave)
+static struct vmm_snapshot_writer make_of(enum vmm_snapshot_machine machine,
+					  const struct vmm_snapshot_vm *vm, unsigned int leave)
 {
-	struct vmm_snapshot_writer w = { 0 };
+	struct vmm_snapshot_writer w = { .machine = machine };
 
 	for (unsigned int kind = 0; kind < VMM_SEC_COUNT; kind++) {
-		for (uint32_t i = 0; i < places(kind) && kind != leave; i++) {
+		for (uint32_t i = 0; i < places(kind) && kind != leave && has(machine, kind); i++) {
 			void *at = vmm_snapshot_add(&w, kind, i, NULL, sizes[kind]);
 
 			assert_non_null(at);
@@ -65,7 +72,19 @@ static struct vmm_snapshot_writer make(const struct vmm_snapshot_vm *vm, unsigne
 	return w;
 }
 
+static struct vmm_snapshot_writer make(const struct vmm_snapshot_vm *vm, unsigned int leave)
+{
+	return make_of(VMM_X86, vm, leave);
+}
+
 static const struct vmm_snapshot_vm good = { .mem_size = 1 << 20, .cpus = CPUS, .delivery = 2, .abi = 2 };
+static const struct vmm_snapshot_vm good_arm64 = { .mem_size = 1 << 20, .cpus = CPUS, .delivery = 2,
+						   .abi = APF_ABI_ARM64 };
+
+static const struct vmm_snapshot_vm *good_of(enum vmm_snapshot_machine machine)
+{
+	return machine == VMM_ARM64 ? &good_arm64 : &good;
+}
 
 static struct vmm_snapshot snap;
 
@@ -75,20 +94,49 @@ static void test_crc32c_of_the_check_string(void **state)
 	assert_int_equal(crc32c(crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
 }
 
-static void test_what_was_written_comes_back(void **state)
+static void put_header_crc(uint8_t *file)
 {
-	struct vmm_snapshot_writer w = make(&good, VMM_SEC_COUNT);
+	uint32_t crc = crc32c(0, file, CRC_AT);
+
+	memcpy(file + CRC_AT, &crc, sizeof(crc));
+}
+
+static void check_comes_back(enum vmm_snapshot_machine machine)
+{
+	struct vmm_snapshot_writer w = make_of(machine, good_of(machine), VMM_SEC_COUNT);
 	uint8_t want[8192];
 
 	assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), 0);
-	assert_memory_equal(&snap.vm, &good, sizeof(good));
+	assert_int_equal(snap.machine, machine);
+	assert_memory_equal(&snap.vm, good_of(machine), sizeof(snap.vm));
 	for (unsigned int kind = 0; kind < VMM_SEC_COUNT; kind++) {
-		for (uint32_t i = 0; i < places(kind) && kind != VMM_SEC_VM; i++) {
+		assert_int_equal(snap.sec[kind][0].data != NULL, has(machine, kind));
+		for (uint32_t i = 0; i < places(kind) && kind != VMM_SEC_VM && has(machine, kind); i++) {
 			fill(want, sizes[kind], kind, i);
 			assert_int_equal(snap.sec[kind][i].len, sizes[kind]);
 			assert_memory_equal(snap.sec[kind][i].data, want, sizes[kind]);
 		}
 	}
+	free(w.data);
+}
+
+/* Either machine's file can be read on either; only running it takes the right one. */
+static void test_what_was_written_comes_back(void **state)
+{
+	for (size_t i = 0; i < COUNT(machines); i++)
+		check_comes_back(machines[i]);
+}
+
+static void test_sections_of_another_machine_are_refused(void **state)
+{
+	struct vmm_snapshot_writer w = make_of(VMM_ARM64, &good_arm64, VMM_SEC_COUNT);
+	uint32_t x86 = VMM_X86;
+
+	memcpy(w.data + 12, &x86, sizeof(x86));
+	put_header_crc(w.data);
+	assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), -EINVAL);
+	assert_non_null(strstr(apf_error(), "section one_regs"));
+	assert_non_null(strstr(apf_error(), "x86-64 machine"));
 	free(w.data);
 }
 
@@ -155,13 +203,6 @@ static void put_section_crc(uint8_t *section)
 	memcpy(section + CRC_AT, &crc, sizeof(crc));
 }
 
-static void put_header_crc(uint8_t *file)
-{
-	uint32_t crc = crc32c(0, file, CRC_AT);
-
-	memcpy(file + CRC_AT, &crc, sizeof(crc));
-}
-
 static void test_absurd_lengths_are_refused_whatever_the_checksum_says(void **state)
 {
 	static const uint64_t absurd[] = { 0, 1, 1ull << 32, 1ull << 63, UINT64_MAX,
@@ -185,7 +226,7 @@ static void test_header_fields(void **state)
 		uint32_t value;
 		const char *text;
 	} cases[] = {
-		{ 0, 0x12345678, "magic" }, { 8, 1, "version 1" }, { 12, 183, "machine 183" },
+		{ 0, 0x12345678, "magic" }, { 8, 1, "version 1" }, { 12, 40, "machine 40" },
 		{ 16, 0, "sections end" }, { 16, UINT32_MAX, "ends" },
 	};
 
@@ -222,17 +263,23 @@ static void test_section_kind_and_index_must_exist(void **state)
 	}
 }
 
+static void check_required(enum vmm_snapshot_machine machine, unsigned int kind)
+{
+	struct vmm_snapshot_writer w = make_of(machine, good_of(machine), kind);
+	const bool optional = kind == VMM_SEC_XCRS || kind == VMM_SEC_TSC_KHZ;
+
+	assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), optional ? 0 : -EINVAL);
+	if (!optional)
+		assert_non_null(strstr(apf_error(), vmm_section_name(kind)));
+	free(w.data);
+}
+
 static void test_every_section_but_two_is_required(void **state)
 {
-	for (unsigned int kind = 0; kind < VMM_SEC_COUNT; kind++) {
-		struct vmm_snapshot_writer w = make(&good, kind);
-		const bool optional = kind == VMM_SEC_XCRS || kind == VMM_SEC_TSC_KHZ;
-
-		assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), optional ? 0 : -EINVAL);
-		if (!optional)
-			assert_non_null(strstr(apf_error(), vmm_section_name(kind)));
-		free(w.data);
-	}
+	for (size_t i = 0; i < COUNT(machines); i++)
+		for (unsigned int kind = 0; kind < VMM_SEC_COUNT; kind++)
+			if (has(machines[i], kind))
+				check_required(machines[i], kind);
 }
 
 static void test_a_section_twice_is_refused(void **state)
@@ -275,6 +322,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_crc32c_of_the_check_string),
 		cmocka_unit_test(test_what_was_written_comes_back),
+		cmocka_unit_test(test_sections_of_another_machine_are_refused),
 		cmocka_unit_test(test_truncated_at_any_byte_is_refused),
 		cmocka_unit_test(test_bytes_behind_the_last_section_are_refused),
 		cmocka_unit_test(test_every_damaged_section_is_found_by_its_checksum),
