@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: MIT
 # The front door; everything is built by meson in build/.
-#   make run    boots a Debian guest and restores it lazily in three modes; ends with a table,
-#               a picture and build/run.json. HOST=lab or HOST=kvm: not where it would by itself;
-#               on a KVM that is too slow for Linux, HOST=kvm takes libapf's test kernel
+#   make run    boots a guest and restores it lazily in three modes; ends with a table, a picture
+#               and build/run.json. The guest is Debian; libapf's test kernel where this machine's KVM
+#               is too slow for Linux. HOST=lab or HOST=kvm: not where it would by itself
+#   make run ARCH=arm64   the same with an arm64 guest (the test kernel), built in build-arm64/; on an
+#               arm64 machine ARCH is not needed
 #   make test   every test; ends with "N passed, N failed, N skipped"
-#   make clean  removes what was built, but keeps the downloaded kernels
+#   make clean  removes what was built, but keeps what was downloaded
 
 N = 64
 LATENCY = 20ms
 MEM = 256M
 CPUS =
 PAGES =
+ARCH =
 GUEST =
 HOST =
 SLICE = 100
+
+# Empty, or the architecture to build for when it is not this machine's.
+CROSS = $(filter-out $(if $(filter aarch64,$(shell uname -m)),arm64,x86),$(ARCH))
+BUILD = build$(CROSS:%=-%)
 
 .PHONY: all run test setup build clean
 all: build
@@ -22,19 +29,21 @@ setup:
 	@lab/setup
 
 build: setup
-	@[ -f build/build.ninja ] || { echo "== configuring"; meson setup build; }
+	@[ -f $(BUILD)/build.ninja ] || { echo "== configuring"; \
+		meson setup $(BUILD) $(if $(CROSS),--cross-file "$$(lab/sysroot)/../cross.ini"); }
 	@echo "== building"
-	@ninja -C build -j 2
+	@ninja -C $(BUILD) -j 2
 
 run: build
 	@echo "== running"
-	@lab/job N=$(N) LATENCY=$(LATENCY) MEM=$(MEM) CPUS=$(CPUS) PAGES=$(PAGES) GUEST=$(GUEST) \
-		HOST=$(HOST) SLICE=$(SLICE)
+	@lab/job N=$(N) LATENCY=$(LATENCY) MEM=$(MEM) CPUS=$(CPUS) PAGES=$(PAGES) ARCH=$(ARCH) \
+		GUEST=$(GUEST) HOST=$(HOST) SLICE=$(SLICE)
 
 test: build
 	@echo "== testing"
 	@tests/run
 
 clean:
-	@[ ! -d build ] || find build -mindepth 1 ! -path build/lab ! -path 'build/lab/kernels*' -delete
-	@rm -rf build-asan build-tsan build-fuzz
+	@[ ! -d build ] || find build -mindepth 1 ! -path build/lab ! -path 'build/lab/kernels*' \
+		! -path 'build/lab/a*' -delete
+	@rm -rf build-arm64 build-asan build-tsan build-fuzz
