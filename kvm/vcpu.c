@@ -412,7 +412,7 @@ static int memory_fault(struct apf_kvm_vcpu *v, int err)
 	if (v->run->exit_reason != KVM_EXIT_MEMORY_FAULT)
 		return apf_error_set(err, "vcpu %u: KVM_RUN: %s", v->id, strerror(-err));
 	memcpy(&mf, &v->run->padding, sizeof(mf));
-	page = gpa_to_page(v->k, mf.gpa);
+	page = gpa_to_page(v->k, mf.gpa & -(uint64_t)apf_mem_page_size(v->k->cfg.mem));
 	if (page == NO_PAGE || apf_mem_resident(v->k->cfg.mem, page))
 		return apf_error_set(err, "vcpu %u: memory fault at guest-physical 0x%llx", v->id,
 				     (unsigned long long)mf.gpa);

@@ -80,6 +80,7 @@ int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
 static int check_slots(const struct apf_kvm_config *cfg)
 {
 	uint64_t ram = apf_mem_size(cfg->mem);
+	uint32_t page = apf_mem_page_size(cfg->mem);
 
 	if (!cfg->nr_slots || cfg->nr_slots > MAX_SLOTS)
 		return apf_error_set(-EINVAL, "kvm: %u memory slots; 1 to %u are possible",
@@ -87,11 +88,12 @@ static int check_slots(const struct apf_kvm_config *cfg)
 	for (unsigned int i = 0; i < cfg->nr_slots; i++) {
 		const struct apf_kvm_slot *s = &cfg->slots[i];
 
-		if ((s->gpa | s->size | s->offset) % APF_PAGE_SIZE || !s->size ||
+		if ((s->gpa | s->size | s->offset) % page || !s->size ||
 		    s->offset > ram || s->size > ram - s->offset || s->gpa + s->size < s->gpa)
 			return apf_error_set(-EINVAL, "kvm: memory slot %u (gpa 0x%llx, 0x%llx bytes) "
-					     "is not page-aligned or not inside RAM", i,
-					     (unsigned long long)s->gpa, (unsigned long long)s->size);
+					     "is not aligned to pages of %u bytes or not inside RAM",
+					     i, (unsigned long long)s->gpa,
+					     (unsigned long long)s->size, page);
 	}
 	return 0;
 }

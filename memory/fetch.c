@@ -138,12 +138,14 @@ static void report(struct apf_mem *m, uint64_t page, int res)
 {
 	struct fetcher *p = &m->fetcher;
 
-	APF_TRACE(completed, APF_EV_COMPLETED, APF_TRACE_NO_VCPU, page, 0,
-		  res < 0 ? (uint64_t)res : (uintptr_t)m->a + (page << APF_PAGE_SHIFT));
+	APF_TRACE(completed, APF_EV_COMPLETED, APF_TRACE_NO_VCPU, small_of(m, page), 0,
+		  res < 0 ? (uint64_t)res : (uintptr_t)m->a + page_offset(m, page));
 	add_in_flight(m, -1);
-	p->batch[p->n_batch++] = (struct apf_mem_done){ .page = page, .res = res };
-	if (p->n_batch == BATCH_PAGES)
-		flush(m);
+	for (uint64_t small = small_of(m, page); small < small_of(m, page + 1); small++) {
+		p->batch[p->n_batch++] = (struct apf_mem_done){ .page = small, .res = res };
+		if (p->n_batch == BATCH_PAGES)
+			flush(m);
+	}
 }
 
 static void arrived(struct apf_mem *m, struct fetch *f)
@@ -178,8 +180,8 @@ static void lost(struct apf_mem *m, struct fetch *f)
 	print_chain(m->cfg.store, chain, sizeof(chain));
 	pthread_mutex_lock(&m->lock);
 	snprintf(m->lost_text, sizeof(m->lost_text), "page %" PRIu64 " (byte 0x%" PRIx64
-		 " of RAM) is lost after %" PRIu32 " tries: store %s: %s", f->page,
-		 f->page << APF_PAGE_SHIFT, f->tries + 1, chain,
+		 " of RAM) is lost after %" PRIu32 " tries: store %s: %s", small_of(m, f->page),
+		 page_offset(m, f->page), f->tries + 1, chain,
 		 f->io.error ? f->io.error : strerror(-f->res));
 	pthread_mutex_unlock(&m->lock);
 	apf_map_set(m, f->page, PAGE_LOST);
@@ -218,7 +220,7 @@ static void failed(struct apf_mem *m, struct fetch *f)
 
 	/* What was read so far must neither stay nor stand where a later try finds a zero page. */
 	fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		  (off_t)(f->page << APF_PAGE_SHIFT), (off_t)n << APF_PAGE_SHIFT);
+		  (off_t)page_offset(m, f->page), (off_t)page_offset(m, n));
 	if (n == 1 && f->tries == m->cfg.retries) {
 		lost(m, f);
 		return;
@@ -267,16 +269,17 @@ static void read_done(struct apf_io *io, int res)
 
 static void submit(struct apf_mem *m, struct fetch *f)
 {
-	uint64_t offset = f->page << APF_PAGE_SHIFT;
+	uint64_t offset = page_offset(m, f->page);
 
 	memset(&f->io, 0, sizeof(f->io));
 	f->io.offset = offset;
-	f->io.len = f->n << APF_PAGE_SHIFT;
+	f->io.len = f->n << m->page_shift;
 	f->io.buf = m->c + offset;
 	f->io.done = read_done;
 	m->fetcher.reading++;
 	count(&m->count.reads, 1);
-	APF_TRACE(fetch, APF_EV_FETCH, APF_TRACE_NO_VCPU, f->page, 0, f->n);
+	APF_TRACE(fetch, APF_EV_FETCH, APF_TRACE_NO_VCPU, small_of(m, f->page), 0,
+		  small_of(m, f->n));
 	m->cfg.store->ops->submit(m->cfg.store, &f->io);
 }
 

@@ -60,9 +60,14 @@ bool apf_map_claim(struct apf_mem *m, uint64_t page)
 	return atomic_compare_exchange_strong(&m->map[page], &missing, PAGE_WANTED);
 }
 
-bool apf_mem_resident(const struct apf_mem *m, uint64_t page)
+bool apf_map_resident(const struct apf_mem *m, uint64_t page)
 {
 	return page < m->pages && apf_map_state(m, page) == PAGE_RESIDENT;
+}
+
+bool apf_mem_resident(const struct apf_mem *m, uint64_t small)
+{
+	return apf_map_resident(m, page_of_small(m, small));
 }
 
 /*
@@ -106,7 +111,7 @@ bool apf_want_take(struct apf_mem *m, uint64_t *page)
 	return true;
 }
 
-int apf_mem_want(struct apf_mem *m, uint64_t page)
+static int want(struct apf_mem *m, uint64_t page)
 {
 	if (page >= m->pages)
 		return -ERANGE;
@@ -130,6 +135,11 @@ int apf_mem_want(struct apf_mem *m, uint64_t page)
 	return 0;
 }
 
+int apf_mem_want(struct apf_mem *m, uint64_t small)
+{
+	return want(m, page_of_small(m, small));
+}
+
 /* The pager's, after pages have changed their state. */
 void apf_map_wake_waiters(struct apf_mem *m)
 {
@@ -151,14 +161,21 @@ static void wait_for(struct apf_mem *m, uint64_t page)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* Ask for all of [page, page + n), however full the queue is. 0, -EIO or -ERANGE. */
-int apf_map_want_all(struct apf_mem *m, uint64_t page, uint64_t n)
+/* One behind the last page that n small pages reach into. */
+static uint64_t end_page(const struct apf_mem *m, uint64_t small, uint64_t n)
+{
+	return n ? page_of_small(m, small + n - 1) + 1 : page_of_small(m, small);
+}
+
+/* Ask for all of [small, small + n), however full the queue is. 0, -EIO or -ERANGE. */
+int apf_map_want_all(struct apf_mem *m, uint64_t small, uint64_t n)
 {
 	const struct timespec pause = { .tv_nsec = QUEUE_FULL_NS };
+	uint64_t end = end_page(m, small, n);
 	int r;
 
-	for (uint64_t i = page; i < page + n; i++) {
-		while ((r = apf_mem_want(m, i)) == -EAGAIN)
+	for (uint64_t i = page_of_small(m, small); i < end; i++) {
+		while ((r = want(m, i)) == -EAGAIN)
 			nanosleep(&pause, NULL);
 		if (r < 0)
 			return r;
@@ -166,18 +183,20 @@ int apf_map_want_all(struct apf_mem *m, uint64_t page, uint64_t n)
 	return 0;
 }
 
-int apf_mem_need(struct apf_mem *m, uint64_t page, uint64_t n)
+int apf_mem_need(struct apf_mem *m, uint64_t small, uint64_t n)
 {
+	uint64_t all = small_of(m, m->pages), end;
 	int r;
 
-	if (page > m->pages || n > m->pages - page)
+	if (small > all || n > all - small)
 		return -ERANGE;
 	if (!m->map)
 		return 0;
-	r = apf_map_want_all(m, page, n);	/* all on their way before the first wait */
+	r = apf_map_want_all(m, small, n);	/* all on their way before the first wait */
 	if (r < 0)
 		return r;
-	for (uint64_t i = page; i < page + n; i++) {
+	end = end_page(m, small, n);
+	for (uint64_t i = page_of_small(m, small); i < end; i++) {
 		wait_for(m, i);
 		if (apf_map_state(m, i) == PAGE_LOST)
 			return -EIO;

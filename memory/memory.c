@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <apf/error.h>
 
@@ -23,11 +24,29 @@ static void fill_in_defaults(struct apf_mem_config *cfg)
 	cfg->retry_ns = cfg->retry_ns ? cfg->retry_ns : DEFAULT_RETRY_NS;
 }
 
+/*
+ * The page is the host's: userfaultfd, markers and mappings know no smaller unit. A
+ * bigger one is several of them that are always treated alike.
+ */
+static int choose_page(struct apf_mem *m)
+{
+	uint32_t size = m->cfg.page_size;
+
+	m->host_page = (uint32_t)sysconf(_SC_PAGESIZE);
+	size = size ? size : m->host_page;
+	if ((size & (size - 1)) || size < m->host_page || size > CHUNK_BYTES)
+		return apf_error_set(-EINVAL, "page_size %u is not a power of two from the host's "
+				     "page, %u, to %u", size, m->host_page, CHUNK_BYTES);
+	m->page_shift = (uint32_t)__builtin_ctz(size);
+	if (!m->cfg.size || m->cfg.size % size || m->cfg.size > INT64_MAX / 2)
+		return apf_error_set(-EINVAL, "RAM of %llu bytes is not a multiple of the page, %u",
+				     (unsigned long long)m->cfg.size, size);
+	m->pages = m->cfg.size >> m->page_shift;
+	return 0;
+}
+
 static int check(const struct apf_mem_config *cfg)
 {
-	if (!cfg->size || cfg->size % APF_PAGE_SIZE || cfg->size > INT64_MAX / 2)
-		return apf_error_set(-EINVAL, "RAM of %llu bytes is not a multiple of %u",
-				     (unsigned long long)cfg->size, APF_PAGE_SIZE);
 	if (cfg->trap > APF_TRAP_POISON || !cfg->store != (cfg->trap == APF_TRAP_NONE))
 		return apf_error_set(-EINVAL, "a store goes with a trap, and only with one");
 	if (cfg->store && cfg->store->size < cfg->size)
@@ -50,8 +69,9 @@ int apf_mem_create(const struct apf_mem_config *cfg, struct apf_mem **out)
 		return apf_error_set(-ENOMEM, "no memory to describe guest RAM");
 	m->cfg = *cfg;
 	fill_in_defaults(&m->cfg);
-	m->pages = cfg->size >> APF_PAGE_SHIFT;
-	r = check(&m->cfg);
+	r = choose_page(m);
+	if (!r)
+		r = check(&m->cfg);
 	if (r < 0)
 		goto free_mem;
 	r = apf_ram_open(m);
@@ -100,10 +120,11 @@ void apf_mem_stats(const struct apf_mem *m, struct apf_mem_stats *s)
 	const struct counters *c = &m->count;
 
 	*s = (struct apf_mem_stats){
-		.fetched = c->fetched, .zero = c->zero, .reads = c->reads,
-		.retries = c->retries, .failed = c->failed, .blocked = c->blocked,
-		.armed = c->armed, .in_flight = c->in_flight,
-		.max_in_flight = c->max_in_flight,
+		.fetched = small_of(m, c->fetched), .zero = small_of(m, c->zero),
+		.reads = c->reads, .retries = c->retries, .failed = small_of(m, c->failed),
+		.blocked = c->blocked, .armed = c->armed,
+		.in_flight = (uint32_t)small_of(m, c->in_flight),
+		.max_in_flight = (uint32_t)small_of(m, c->max_in_flight),
 	};
 }
 

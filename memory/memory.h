@@ -10,6 +10,10 @@
  *
  * So the map is the only state that threads share, and no lock stands on the way
  * of a fault.
+ *
+ * In here a page is what is fetched, trapped and mapped at once: the host's page, or
+ * the bigger one of the configuration. Callers count in pages of 4 KiB, whatever the
+ * host ("small" in here); the functions of include/apf/memory.h translate.
  */
 #ifndef MEMORY_MEMORY_H
 #define MEMORY_MEMORY_H
@@ -23,7 +27,7 @@
 
 #include "store/loop.h"
 
-#define CHUNK_PAGES	512u	/* 2 MiB: what one page table maps, armed in one go */
+#define CHUNK_BYTES	(2u << 20)	/* what one table of 4 KiB pages maps: armed in one go */
 #define WANT_SLOTS	8192u	/* requests that the pager has not seen yet */
 #define TURN_PAGES	1024u	/* requests that one turn of the pager takes */
 #define BATCH_PAGES	1024u	/* results in one call of done */
@@ -83,6 +87,8 @@ struct counters {
 struct apf_mem {
 	struct apf_mem_config cfg;	/* defaults filled in */
 	uint64_t pages;
+	uint32_t page_shift;
+	uint32_t host_page;		/* bytes: the unit of the kernel's calls */
 
 	int fd;				/* the memfd */
 	char *a, *b, *c;		/* its views */
@@ -121,9 +127,10 @@ void apf_ram_close(struct apf_mem *m);
 int apf_map_open(struct apf_mem *m);
 void apf_map_close(struct apf_mem *m);
 uint8_t apf_map_state(const struct apf_mem *m, uint64_t page);
+bool apf_map_resident(const struct apf_mem *m, uint64_t page);
 void apf_map_set(struct apf_mem *m, uint64_t page, uint8_t byte);
 bool apf_map_claim(struct apf_mem *m, uint64_t page);
-int apf_map_want_all(struct apf_mem *m, uint64_t page, uint64_t n);
+int apf_map_want_all(struct apf_mem *m, uint64_t small, uint64_t n);
 bool apf_want_take(struct apf_mem *m, uint64_t *page);
 bool apf_want_pending(const struct apf_mem *m);
 void apf_map_wake_waiters(struct apf_mem *m);
@@ -149,6 +156,23 @@ uint64_t apf_fetch_backoff(const struct apf_mem *m, uint32_t tries);
 /* pager.c: the thread. */
 int apf_pager_start(struct apf_mem *m);
 void apf_pager_stop(struct apf_mem *m);
+
+/* Where a page begins in RAM and in each view. */
+static inline uint64_t page_offset(const struct apf_mem *m, uint64_t page)
+{
+	return page << m->page_shift;
+}
+
+/* A page's first small page; also so many pages as a number of small ones. */
+static inline uint64_t small_of(const struct apf_mem *m, uint64_t page)
+{
+	return page << (m->page_shift - APF_PAGE_SHIFT);
+}
+
+static inline uint64_t page_of_small(const struct apf_mem *m, uint64_t small)
+{
+	return small >> (m->page_shift - APF_PAGE_SHIFT);
+}
 
 static inline void count(_Atomic uint64_t *c, uint64_t n)
 {

@@ -9,8 +9,8 @@
 
 #include "memory/memory.h"
 
-/* A page table's reach: arming and mapping a chunk then touches one table. */
-#define VIEW_ALIGN	(CHUNK_PAGES * APF_PAGE_SIZE)
+/* Arming and mapping a chunk then touches one page table. */
+#define VIEW_ALIGN	CHUNK_BYTES
 
 /*
  * One mapping of the memfd. A child must not inherit it (its accesses would meet no
@@ -96,22 +96,26 @@ int apf_mem_fd(const struct apf_mem *m)
 	return m->fd;
 }
 
+uint32_t apf_mem_page_size(const struct apf_mem *m)
+{
+	return 1u << m->page_shift;
+}
+
 uint64_t apf_mem_page_of(const struct apf_mem *m, const void *addr)
 {
 	uintptr_t offset = (uintptr_t)addr - (uintptr_t)m->a;	/* wraps below A: huge */
 
-	return offset < m->cfg.size ? offset >> APF_PAGE_SHIFT : UINT64_MAX;
+	return offset < m->cfg.size ? small_of(m, offset >> m->page_shift) : UINT64_MAX;
 }
 
 static int check_range(const struct apf_mem *m, uint64_t offset, size_t len)
 {
-	uint64_t page, end;
+	uint64_t page = offset >> m->page_shift, end = offset + len;
 
 	if (offset > m->cfg.size || len > m->cfg.size - offset)
 		return -ERANGE;
-	end = (offset + len + APF_PAGE_SIZE - 1) >> APF_PAGE_SHIFT;
-	for (page = offset >> APF_PAGE_SHIFT; len && page < end; page++)
-		if (!apf_mem_resident(m, page))
+	for (; len && page_offset(m, page) < end; page++)
+		if (!apf_map_resident(m, page))
 			return -EFAULT;
 	return 0;
 }

@@ -18,8 +18,7 @@
 #include "memory/memory.h"
 
 #define SLOTS		16	/* reads at once */
-#define RUN_PAGES	64u	/* pages in one of them */
-#define RUN_BYTES	(RUN_PAGES * APF_PAGE_SIZE)
+#define RUN_BYTES	(256u << 10)	/* in one of them, unless a page is more */
 
 struct save;
 
@@ -29,8 +28,8 @@ struct slot {
 	struct apf_io io;
 	struct save *save;
 	char *buf;
-	uint64_t page;
-	uint32_t n;
+	uint64_t offset;
+	uint32_t len;
 	uint32_t tries;
 	bool used;			/* holds pages that are not written yet */
 	bool busy;			/* under save->lock */
@@ -41,6 +40,7 @@ struct slot {
 struct save {
 	struct apf_mem *mem;
 	int fd;
+	uint32_t run;			/* bytes of a slot's buffer */
 	uint64_t done;			/* bytes */
 	void (*progress)(void *arg, uint64_t done);
 	void *arg;
@@ -72,26 +72,25 @@ static int write_all(int fd, const char *buf, size_t len, uint64_t offset)
 	return 0;
 }
 
-/* Write what is not zero of n pages; the rest stays a hole. */
-static int write_pages(struct save *s, const char *buf, uint64_t page, uint64_t n)
+/* Write what is not zero, by 4 KiB; the rest stays a hole. */
+static int write_range(struct save *s, const char *buf, uint64_t offset, uint64_t len)
 {
 	uint64_t i = 0, from;
 	int r = 0;
 
-	while (i < n && !r) {
-		while (i < n && is_zero(buf + (i << APF_PAGE_SHIFT)))
-			i++;
-		for (from = i; i < n && !is_zero(buf + (i << APF_PAGE_SHIFT)); i++)
+	while (i < len && !r) {
+		while (i < len && is_zero(buf + i))
+			i += APF_PAGE_SIZE;
+		for (from = i; i < len && !is_zero(buf + i); i += APF_PAGE_SIZE)
 			;
-		r = write_all(s->fd, buf + (from << APF_PAGE_SHIFT), (i - from) << APF_PAGE_SHIFT,
-			      (page + from) << APF_PAGE_SHIFT);
+		r = write_all(s->fd, buf + from, i - from, offset + from);
 	}
 	return r;
 }
 
-static void advance(struct save *s, uint64_t pages)
+static void advance(struct save *s, uint64_t len)
 {
-	s->done += pages << APF_PAGE_SHIFT;
+	s->done += len;
 	if (s->progress)
 		s->progress(s->arg, s->done);
 }
@@ -140,8 +139,8 @@ static void start_slot(struct slot *sl)
 	struct apf_store *store = sl->save->mem->cfg.store;
 
 	memset(&sl->io, 0, sizeof(sl->io));
-	sl->io.offset = sl->page << APF_PAGE_SHIFT;
-	sl->io.len = sl->n << APF_PAGE_SHIFT;
+	sl->io.offset = sl->offset;
+	sl->io.len = sl->len;
 	sl->io.buf = sl->buf;
 	sl->io.done = slot_done;
 	store->ops->submit(store, &sl->io);
@@ -172,24 +171,25 @@ static int empty_slot(struct save *s, struct slot *sl)
 	sl->used = false;
 	if (sl->res < 0)
 		return apf_error_set(sl->res, "cannot save pages %" PRIu64 " to %" PRIu64
-				     ", which are in the store only: %s", sl->page,
-				     sl->page + sl->n - 1, sl->error);
+				     ", which are in the store only: %s",
+				     sl->offset >> APF_PAGE_SHIFT,
+				     (sl->offset + sl->len - 1) >> APF_PAGE_SHIFT, sl->error);
 	if (sl->res != APF_IO_ZERO)
-		r = write_pages(s, sl->buf, sl->page, sl->n);
+		r = write_range(s, sl->buf, sl->offset, sl->len);
 	if (!r)
-		advance(s, sl->n);
+		advance(s, sl->len);
 	return r;
 }
 
-static int save_missing(struct save *s, uint64_t page, uint32_t n)
+static int save_missing(struct save *s, uint64_t offset, uint32_t len)
 {
 	struct slot *sl = &s->slot[s->next++ % SLOTS];
 	int r = empty_slot(s, sl);
 
 	if (r < 0)
 		return r;
-	sl->page = page;
-	sl->n = n;
+	sl->offset = offset;
+	sl->len = len;
 	sl->tries = 0;
 	sl->used = true;
 	sl->busy = true;
@@ -199,10 +199,10 @@ static int save_missing(struct save *s, uint64_t page, uint32_t n)
 }
 
 /* Looking at a page that was never touched would allocate it: ask where there is data. */
-static int save_resident(struct save *s, uint64_t page, uint64_t n)
+static int save_resident(struct save *s, uint64_t offset, uint64_t len)
 {
 	const struct apf_mem *m = s->mem;
-	uint64_t from = page << APF_PAGE_SHIFT, end = (page + n) << APF_PAGE_SHIFT;
+	uint64_t from = offset, end = offset + len;
 	int r = 0;
 
 	while (!r) {
@@ -212,11 +212,10 @@ static int save_resident(struct save *s, uint64_t page, uint64_t n)
 		if (data < 0 || hole < 0 || (uint64_t)data >= end)
 			break;
 		from = (uint64_t)hole < end ? (uint64_t)hole : end;
-		r = write_pages(s, m->c + data, (uint64_t)data >> APF_PAGE_SHIFT,
-				(from - (uint64_t)data) >> APF_PAGE_SHIFT);
+		r = write_range(s, m->c + data, (uint64_t)data, from - (uint64_t)data);
 	}
 	if (!r)
-		advance(s, n);
+		advance(s, len);
 	return r;
 }
 
@@ -227,13 +226,14 @@ static int save_all(struct save *s)
 	int r = 0;
 
 	for (; page < m->pages && !r; page += n) {
-		bool here = apf_mem_resident(m, page);
-		uint64_t most = here ? CHUNK_PAGES : RUN_PAGES;
+		bool here = apf_map_resident(m, page);
+		uint64_t most = (here ? CHUNK_BYTES : s->run) >> m->page_shift;
 
 		for (n = 1; n < most && page + n < m->pages &&
-			    apf_mem_resident(m, page + n) == here; n++)
+			    apf_map_resident(m, page + n) == here; n++)
 			;
-		r = here ? save_resident(s, page, n) : save_missing(s, page, (uint32_t)n);
+		r = here ? save_resident(s, page_offset(m, page), page_offset(m, n)) :
+			   save_missing(s, page_offset(m, page), (uint32_t)page_offset(m, n));
 	}
 	for (unsigned int i = 0; i < SLOTS && !r; i++)
 		r = empty_slot(s, &s->slot[i]);
@@ -259,25 +259,26 @@ static int check_file(const struct apf_mem *m, int fd)
 
 int apf_mem_save(struct apf_mem *m, int fd, void (*progress)(void *arg, uint64_t done), void *arg)
 {
+	uint32_t run = RUN_BYTES >> m->page_shift ? RUN_BYTES : 1u << m->page_shift;
 	struct save *s;
 	char *buf;
 	int r = check_file(m, fd);
 
 	if (r < 0)
 		return r;
-	buf = mmap(NULL, SLOTS * RUN_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+	buf = mmap(NULL, SLOTS * run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		   -1, 0);
 	s = calloc(1, sizeof(*s));
 	if (buf == MAP_FAILED || !s) {
 		r = apf_error_set(-ENOMEM, "no memory to save RAM with");
 		goto free_all;
 	}
-	*s = (struct save){ .mem = m, .fd = fd, .progress = progress, .arg = arg };
+	*s = (struct save){ .mem = m, .fd = fd, .run = run, .progress = progress, .arg = arg };
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->cond, NULL);
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		s->slot[i].save = s;
-		s->slot[i].buf = buf + i * RUN_BYTES;
+		s->slot[i].buf = buf + i * run;
 	}
 	r = save_all(s);
 	pthread_cond_destroy(&s->cond);
@@ -285,6 +286,6 @@ int apf_mem_save(struct apf_mem *m, int fd, void (*progress)(void *arg, uint64_t
 free_all:
 	free(s);
 	if (buf != MAP_FAILED)
-		munmap(buf, SLOTS * RUN_BYTES);
+		munmap(buf, SLOTS * run);
 	return r;
 }

@@ -37,16 +37,15 @@ _Static_assert(sizeof(struct range_op) == sizeof(struct uffdio_continue) &&
 	       sizeof(struct range_op) == sizeof(struct uffdio_poison), "one layout for all");
 
 /*
- * Do op to pages of a view. Pages that have it already are skipped; 0 or negative
- * errno. Sleepers on the range are woken by the kernel.
+ * Do op to pages of a view. Where it is done already is skipped, host page by host
+ * page; 0 or negative errno. Sleepers on the range are woken by the kernel.
  */
 static int range_op(struct apf_mem *m, unsigned long op, char *view, uint64_t page, uint64_t n)
 {
-	while (n) {
-		struct range_op x = { .range = {
-			.start = (uintptr_t)view + (page << APF_PAGE_SHIFT),
-			.len = n << APF_PAGE_SHIFT,
-		} };
+	uint64_t start = (uintptr_t)view + page_offset(m, page), len = page_offset(m, n);
+
+	while (len) {
+		struct range_op x = { .range = { .start = start, .len = len } };
 		uint64_t done;
 
 		if (!ioctl(m->uffd, op, &x))
@@ -54,18 +53,18 @@ static int range_op(struct apf_mem *m, unsigned long op, char *view, uint64_t pa
 		/* Stopped in the middle: EAGAIN and how far it got. At the very start: why. */
 		if (errno != EAGAIN && errno != EEXIST)
 			return -errno;
-		done = x.done > 0 ? (uint64_t)x.done >> APF_PAGE_SHIFT : 0;
-		done += errno == EEXIST;
-		page += done;
-		n -= done;
+		done = x.done > 0 ? (uint64_t)x.done : 0;
+		done += errno == EEXIST ? m->host_page : 0;
+		start += done;
+		len -= done;
 	}
 	return 0;
 }
 
 static void wake(struct apf_mem *m, char *view, uint64_t page)
 {
-	struct uffdio_range r = { .start = (uintptr_t)view + (page << APF_PAGE_SHIFT),
-				  .len = APF_PAGE_SIZE };
+	struct uffdio_range r = { .start = (uintptr_t)view + page_offset(m, page),
+				  .len = 1ull << m->page_shift };
 
 	ioctl(m->uffd, UFFDIO_WAKE, &r);
 }
@@ -97,22 +96,32 @@ void apf_trap_poison(struct apf_mem *m, uint64_t page)
 	poison(m, m->b, page);
 }
 
+static uint64_t chunks(const struct apf_mem *m)
+{
+	return (m->cfg.size + CHUNK_BYTES - 1) / CHUNK_BYTES;
+}
+
+static uint64_t chunk_of(const struct apf_mem *m, uint64_t page)
+{
+	return page_offset(m, page) / CHUNK_BYTES;
+}
+
 /*
  * Mark all of a chunk that is not here. Only this thread maps pages into A, so
  * what the map says cannot change meanwhile.
  */
 static void arm_chunk(struct apf_mem *m, uint64_t chunk)
 {
-	uint64_t page = chunk * CHUNK_PAGES, end = page + CHUNK_PAGES, from;
+	uint64_t n = CHUNK_BYTES >> m->page_shift, page = chunk * n, end = page + n, from;
 
 	if (end > m->pages)
 		end = m->pages;
 	while (page < end) {
-		for (from = page; page < end && !apf_mem_resident(m, page); page++)
+		for (from = page; page < end && !apf_map_resident(m, page); page++)
 			;
 		if (page > from)
 			range_op(m, UFFDIO_POISON, m->a, from, page - from);
-		while (page < end && apf_mem_resident(m, page))
+		while (page < end && apf_map_resident(m, page))
 			page++;
 	}
 	m->armed[chunk] = true;
@@ -127,12 +136,11 @@ static void arm_chunk(struct apf_mem *m, uint64_t chunk)
 static void arm_when_idle(struct apf_timer *t)
 {
 	struct apf_mem *m = apf_container_of(t, struct apf_mem, arm_timer);
-	uint64_t chunks = (m->pages + CHUNK_PAGES - 1) / CHUNK_PAGES;
 	uint64_t before = apf_clock_ns(), after, pause;
 
-	while (m->arm_next < chunks && m->armed[m->arm_next])
+	while (m->arm_next < chunks(m) && m->armed[m->arm_next])
 		m->arm_next++;
-	if (m->arm_next == chunks)
+	if (m->arm_next == chunks(m))
 		return;
 	if (!m->events && !m->fetcher.finished.first && !apf_want_pending(m))
 		arm_chunk(m, m->arm_next);
@@ -163,8 +171,8 @@ static void touched_a(struct apf_mem *m, uint64_t page)
 			apf_fetch_want(m, page);
 		return;
 	}
-	if (!m->armed[page / CHUNK_PAGES])
-		arm_chunk(m, page / CHUNK_PAGES);
+	if (!m->armed[chunk_of(m, page)])
+		arm_chunk(m, chunk_of(m, page));
 	poison(m, m->a, page);
 }
 
@@ -187,9 +195,9 @@ static void touched(struct apf_mem *m, uintptr_t addr)
 {
 	count(&m->count.blocked, 1);
 	if (addr - (uintptr_t)m->a < m->cfg.size)
-		touched_a(m, (addr - (uintptr_t)m->a) >> APF_PAGE_SHIFT);
+		touched_a(m, (addr - (uintptr_t)m->a) >> m->page_shift);
 	else
-		touched_b(m, (addr - (uintptr_t)m->b) >> APF_PAGE_SHIFT);
+		touched_b(m, (addr - (uintptr_t)m->b) >> m->page_shift);
 }
 
 static void listen_for_events(struct apf_timer *t)
@@ -293,21 +301,20 @@ fail:
 
 int apf_trap_open(struct apf_mem *m)
 {
-	uint64_t chunks = (m->pages + CHUNK_PAGES - 1) / CHUNK_PAGES;
 	void *p;
 	int r;
 
 	m->uffd = -1;
 	if (m->cfg.trap == APF_TRAP_NONE)
 		return 0;
-	p = mmap(NULL, chunks, PROT_READ | PROT_WRITE,
+	p = mmap(NULL, chunks(m), PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return apf_error_set(-ENOMEM, "no memory for the map of armed chunks");
 	m->armed = p;
 	r = set_up_uffd(m);
 	if (r < 0)
-		munmap(m->armed, chunks);
+		munmap(m->armed, chunks(m));
 	return r;
 }
 
@@ -317,7 +324,7 @@ void apf_trap_close(struct apf_mem *m)
 	if (m->uffd < 0)
 		return;
 	close(m->uffd);
-	munmap(m->armed, (m->pages + CHUNK_PAGES - 1) / CHUNK_PAGES);
+	munmap(m->armed, chunks(m));
 }
 
 /* From here on accesses are answered. */

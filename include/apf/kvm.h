@@ -37,7 +37,7 @@ enum apf_halt {
 	APF_HALT_WAIT,		/* wait outside the guest instead (emulated SVM with several vCPUs) */
 };
 
-/* One KVM memory slot of guest RAM. Multiples of 4096. */
+/* One KVM memory slot of guest RAM. Multiples of apf_mem_page_size. */
 struct apf_kvm_slot {
 	uint64_t gpa;		/* guest-physical address */
 	uint64_t size;

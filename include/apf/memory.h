@@ -12,6 +12,10 @@
  * read the residency map and push requests into a lock-free queue. This room
  * knows nothing of vCPUs or guest-physical addresses: pages are numbered by
  * their offset in the memfd.
+ *
+ * A page number counts 4 KiB (APF_PAGE_SIZE) on every host, so that it means the same
+ * everywhere. Where the host's page is bigger, or page_size says so, the pages that
+ * lie in one come, are lost and trap together.
  */
 #ifndef APF_MEMORY_H
 #define APF_MEMORY_H
@@ -40,12 +44,15 @@ struct apf_mem_done {
 };
 
 struct apf_mem_config {
-	uint64_t size;			/* bytes, multiple of 4096 */
+	uint64_t size;			/* bytes, multiple of the page size */
 	enum apf_trap trap;
 	struct apf_store *store;	/* taken over, closed by destroy (but still the caller's if
 					   create fails); NULL with APF_TRAP_NONE */
+	uint32_t page_size;		/* bytes fetched, trapped and mapped at once: a power of two
+					   from the host's page to 2 MiB; 0 = the host's page */
 	uint32_t max_fetches;		/* reads in flight at once; 0 = 4096 */
-	uint32_t batch_pages;		/* contiguous demand read together, at most; 0 = 16 */
+	uint32_t batch_pages;		/* contiguous demand of such pages read together, at most;
+					   0 = 16 */
 	uint32_t retries;		/* after the first try of a page; 0 = 8 */
 	uint64_t retry_ns;		/* first back-off, doubled each time; 0 = 10 ms */
 	/*
@@ -71,11 +78,15 @@ int apf_mem_create(const struct apf_mem_config *cfg, struct apf_mem **out);
 void apf_mem_destroy(struct apf_mem *m);
 
 uint64_t apf_mem_size(const struct apf_mem *m);
+uint32_t apf_mem_page_size(const struct apf_mem *m);	/* the one in use, bytes */
 void *apf_mem_view_a(const struct apf_mem *m);
 void *apf_mem_view_b(const struct apf_mem *m);
 int apf_mem_fd(const struct apf_mem *m);
 
-/* Start of the page in A that contains addr, as page number; UINT64_MAX: not in A. Any thread. */
+/*
+ * Number of the first page that traps together with addr, an address in A;
+ * UINT64_MAX: not in A. Any thread.
+ */
 uint64_t apf_mem_page_of(const struct apf_mem *m, const void *addr);
 
 /* Is the page here? Lock-free, any thread. */

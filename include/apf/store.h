@@ -17,6 +17,10 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/*
+ * What a page number counts, on every host: of RAM, in a store, in saved state. The
+ * host's own page, and so what is read at once, may be a multiple of it.
+ */
 #define APF_PAGE_SIZE	4096u
 #define APF_PAGE_SHIFT	12u
 

@@ -18,7 +18,7 @@ MUTANTS = [
     ("C5", "memory/map.c", "\t\tif (!promise_slot(&m->want))\n\t\t\treturn -EAGAIN;\n",
      "\t\tif (!promise_slot(&m->want))\n\t\t\treturn 0;\n", [FETCH]),
     # C9: access without side effects reaches resident pages only.
-    ("C9", "memory/ram.c", "\t\tif (!apf_mem_resident(m, page))\n\t\t\treturn -EFAULT;\n", "\t\t;\n",
+    ("C9", "memory/ram.c", "\t\tif (!apf_map_resident(m, page))\n\t\t\treturn -EFAULT;\n", "\t\t;\n",
      [CALLS]),
     # C15: done only after the page is visible in A, and whole.
     ("C15", "memory/fetch.c", PLACE,
