@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* The binding on arm64: calls, both revisions, the second slot, CPUs that go off. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include <abi/apf_abi_arm64.h>
+
+#include "vm.h"
+
+#define FIRST_REVISION	APF_ARM64_ENABLED
+#define SECOND_REVISION	(APF_ARM64_ENABLED | APF_ARM64_INT)
+
+/* NP and ready of every page, with the same token; the wake-all comes before (A9). */
+static void notified(uint32_t enable, enum scenario scenario)
+{
+	struct vm *vm = VM(.enable = enable, .scenario = scenario, .filters = "latency:2ms,",
+			   .pages = 16);
+
+	assert_int_equal(run_vm(vm), 0);
+	check_values(vm, 1);
+	check_tokens(vm);
+	assert_in_range(count(vm, EV_NP), 15, 16);
+	assert_int_equal(count(vm, EV_READY), count(vm, EV_NP) + 1);
+	assert_int_equal(count(vm, EV_FAULT), 0);
+	free_vm(vm);
+	assert_int_equal(vm->stats.engine.ready, vm->stats.engine.np);
+	free(vm);
+}
+
+static void test_A5_A12_first_revision_ready_is_an_abort_at_EL0(void **state)
+{
+	notified(FIRST_REVISION, USER_READS);
+}
+
+static void test_A6_A10_first_revision_ready_at_EL1_outside_the_regions(void **state)
+{
+	notified(FIRST_REVISION | WITH_REGIONS, USER_READS);
+}
+
+static void test_A8_L11_first_revision_ready_ends_the_guests_own_WFI(void **state)
+{
+	notified(FIRST_REVISION | WITH_REGIONS, USER_READS_HALTING);
+}
+
+static void test_A16_second_revision_ready_is_a_PPI(void **state)
+{
+	notified(SECOND_REVISION, USER_READS);
+}
+
+static void test_A7_a_write_fault_is_resolved_for_writing(void **state)
+{
+	notified(FIRST_REVISION, ARM64_USER_WRITES);
+	notified(SECOND_REVISION, ARM64_USER_WRITES);
+}
+
+static bool has_aarch32(void)
+{
+	struct vm *vm = VM(.pages = 1);
+	uint64_t pfr0 = 0;
+	struct kvm_one_reg r = { .id = ARM64_SYS_REG(3, 0, 0, 4, 0), .addr = (uintptr_t)&pfr0 };
+
+	assert_int_equal(ioctl(vm->vcpu_fd, KVM_GET_ONE_REG, &r), 0);
+	free_vm(vm);
+	free(vm);
+	return (pfr0 & 0xf) == 2;
+}
+
+static void test_A4_an_AArch32_task_is_notified_with_a_32_bit_token(void **state)
+{
+	if (!has_aarch32()) {
+		print_message("# this CPU has no AArch32\n");
+		return;
+	}
+	notified(FIRST_REVISION, ARM64_USER32_READS);
+	notified(SECOND_REVISION, ARM64_USER32_READS);
+}
+
+static uint32_t result(const struct vm *vm, unsigned int number)
+{
+	for (unsigned int i = 0; i < vm->n; i++)
+		if (vm->ev[i].what == EV_RESULT && !number--)
+			return vm->ev[i].value;
+	fail_msg("too few results");
+	return 0;
+}
+
+static void test_A1_A3_A13_calls_by_HVC_and_SMC(void **state)
+{
+	struct vm *vm = VM(.scenario = BAD_CONTROL, .pages = 1);
+
+	assert_int_equal(run_vm(vm), 0);
+	assert_int_equal(result(vm, 0), APF_ARM64_SUCCESS);
+	assert_int_equal(result(vm, 1), (uint32_t)APF_ARM64_NOT_SUPPORTED);
+	assert_int_equal(result(vm, 2), (uint32_t)APF_ARM64_INVALID_PARAMETER);
+	assert_int_equal(result(vm, 3), (uint32_t)APF_ARM64_INVALID_PARAMETER);
+	assert_int_equal(result(vm, 4), (uint32_t)APF_ARM64_NOT_SUPPORTED);
+	assert_int_equal(result(vm, 5), (uint32_t)APF_ARM64_NOT_REQUIRED);
+	assert_int_equal(result(vm, 6), APF_ARM64_SUCCESS);
+	assert_int_equal(result(vm, 7), APF_ARM64_VERSION);
+	assert_int_equal(result(vm, 8), 22);
+	assert_int_equal(result(vm, 9) & 3, 3);		/* the call itself, and PTP */
+	assert_int_equal(result(vm, 10), 1);		/* ours */
+	free_vm(vm);
+	free(vm);
+}
+
+static void test_A1_mode_sync_announces_nothing_and_answers(void **state)
+{
+	struct vm *vm = VM(.sync = true, .scenario = BAD_CONTROL, .pages = 1);
+
+	assert_int_equal(run_vm(vm), 0);
+	assert_int_equal(result(vm, 0), APF_ARM64_SUCCESS);
+	assert_int_equal(result(vm, 5), (uint32_t)APF_ARM64_NOT_REQUIRED);
+	assert_int_equal(result(vm, 9) & 3, 3);
+	assert_int_equal(result(vm, 10), 0);
+	free_vm(vm);
+	free(vm);
+}
+
+/* The slot is not what it was when the page comes: ready all the same, and nothing breaks. */
+static void slot_changes(enum scenario scenario, bool there, uint32_t flags)
+{
+	struct vm *vm = VM(.scenario = scenario, .filters = "latency:20ms,", .first = HALF,
+			   .pages = 4);
+
+	assert_int_equal(run_until(vm, EV_NP), 0);
+	assert_int_equal(count(vm, EV_NP), 1);
+	set_half(vm, 1, false, 0);
+	if (there)
+		set_half(vm, 1, true, flags);
+	do
+		assert_int_equal(run_until(vm, EV_READY), 0);
+	while (vm->ev[vm->n - 1].value == UINT32_MAX);
+	assert_int_equal(vm->ev[vm->n - 1].what, EV_READY);
+	set_half(vm, 1, false, 0);
+	set_half(vm, 1, true, 0);
+	assert_int_equal(run_vm(vm), 0);
+	check_values(vm, 1);
+	check_tokens(vm);
+	free_vm(vm);
+	assert_int_equal(vm->stats.engine.ready, vm->stats.engine.np);
+	free(vm);
+}
+
+static void test_A7_a_memory_slot_removed_between_NP_and_ready(void **state)
+{
+	slot_changes(USER_READS, false, 0);
+	slot_changes(ARM64_USER_WRITES, false, 0);
+}
+
+static void test_A7_a_memory_slot_made_read_only_between_NP_and_ready(void **state)
+{
+	slot_changes(USER_READS, true, KVM_MEM_READONLY);
+	slot_changes(ARM64_USER_WRITES, true, KVM_MEM_READONLY);
+}
+
+static void test_C10_a_CPU_that_goes_off_drops_what_is_outstanding(void **state)
+{
+	struct vm *vm = VM(.scenario = ARM64_CPU_OFF, .filters = "latency:100ms,", .pages = 4);
+	struct apf_vcpu_stats s;
+
+	assert_int_equal(run_until(vm, EV_NP), 0);
+	apf_kvm_vcpu_stats(vm->v, &s);
+	assert_int_equal(s.outstanding, 1);
+	assert_int_equal(run_for(vm, 200), -EINTR);	/* the page has come meanwhile */
+	assert_int_equal(mp_state(vm), KVM_MP_STATE_STOPPED);
+	apf_kvm_vcpu_stats(vm->v, &s);
+	assert_int_equal(s.outstanding + s.queued, 0);
+	assert_int_equal(s.ready, 0);
+	assert_int_equal(count(vm, EV_FAULT), 0);
+	free_vm(vm);
+	free(vm);
+}
+
+const struct CMUnitTest machine_tests[] = {
+	cmocka_unit_test(test_A5_A12_first_revision_ready_is_an_abort_at_EL0),
+	cmocka_unit_test(test_A6_A10_first_revision_ready_at_EL1_outside_the_regions),
+	cmocka_unit_test(test_A8_L11_first_revision_ready_ends_the_guests_own_WFI),
+	cmocka_unit_test(test_A16_second_revision_ready_is_a_PPI),
+	cmocka_unit_test(test_A7_a_write_fault_is_resolved_for_writing),
+	cmocka_unit_test(test_A4_an_AArch32_task_is_notified_with_a_32_bit_token),
+	cmocka_unit_test(test_A1_A3_A13_calls_by_HVC_and_SMC),
+	cmocka_unit_test(test_A1_mode_sync_announces_nothing_and_answers),
+	cmocka_unit_test(test_A7_a_memory_slot_removed_between_NP_and_ready),
+	cmocka_unit_test(test_A7_a_memory_slot_made_read_only_between_NP_and_ready),
+	cmocka_unit_test(test_C10_a_CPU_that_goes_off_drops_what_is_outstanding),
+};
+const unsigned int machine_test_count = sizeof(machine_tests) / sizeof(*machine_tests);
