@@ -2,7 +2,7 @@
 /*
  * What the parts of the VMM share. Files that end in _x86.c, boot_linux.c,
  * boot_multiboot.c, acpi.c and cpuid.c are the x86 machine; those that end in _arm64.c
- * and fdt.c are the arm64 machine; the others know no processor.
+ * and device_tree.c are the arm64 machine; the others know no processor.
  */
 #ifndef VMM_INTERNAL_H
 #define VMM_INTERNAL_H
