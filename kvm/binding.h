@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Inside of the binding: its two structs and the seam between what all
- * architectures share (vm.c, vcpu.c) and what one needs (arch.h).
+ * architectures share (vm.c, vcpu.c, run.c, state.c) and what one needs (arch.h).
  */
 #ifndef KVM_BINDING_H
 #define KVM_BINDING_H
@@ -92,15 +92,25 @@ bool gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
 /* Make [gpa, gpa + len) resident, waiting; parts that are no RAM are skipped. 0 or -EIO. */
 int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
 
-/* vcpu.c: what to do about APF_OUT_ bits; lock held. */
+/* vcpu.c: ask for a page until the queue takes it: 1 here, 0 on its way, -EIO lost. */
+int want(struct apf_kvm *k, uint64_t page);
+/* What to do about APF_OUT_ bits; lock held. */
 void act_on(struct apf_kvm_vcpu *v, unsigned int out);
-/* An interrupt has ended our halt: let the guest run. 1, or negative errno. */
-int wake(struct apf_kvm_vcpu *v);
 /* Tell the engine that a page has come, or is lost (res < 0); lock held. APF_OUT_ bits. */
 unsigned int page_over(struct apf_kvm_vcpu *v, uint64_t gfn, int res);
-/* A page is lost (-EIO), or broken memory (-EHWPOISON): say so, return err. */
+/*
+ * Lock held. `later` may only be taken back where the whole queue was looked at. at: the
+ * state in which the vCPU runs on, or NULL.
+ */
+void poll_engine(struct apf_kvm_vcpu *v, const struct apf_fault *at);
+/* arch_inject, and remember it. */
+int inject(struct apf_kvm_vcpu *v, uint32_t token);
+
+/* run.c: a page is lost (-EIO), or broken memory (-EHWPOISON): say so, return err. */
 int lose(struct apf_kvm_vcpu *v, uint64_t gpa, int err);
-/* Ask for a page until the queue takes it: 1 here, 0 on its way, -EIO lost. */
-int want(struct apf_kvm *k, uint64_t page);
+/* Is the vCPU still in the halt that we put it into, and not in one of its own? */
+bool halted_by_us(struct apf_kvm_vcpu *v, uint32_t mp_state);
+/* An interrupt has ended our halt: let the guest run. 1, or negative errno. */
+int wake(struct apf_kvm_vcpu *v);
 
 #endif
