@@ -286,6 +286,13 @@ static void command_apf(const char *rest)
 	command_area(rest);
 }
 
+/* Without a word to the host meanwhile: no device, no register, no halt. */
+static void command_delay(const char *rest)
+{
+	clock_delay(str_number(&rest, 10));
+	put("@apf delayed\n");
+}
+
 static void command_exit(const char *rest)
 {
 	debug_exit((uint32_t)str_number(&rest, 10));
@@ -321,6 +328,7 @@ static const struct command commands[] = {
 	{ "area", command_area },
 	{ "poke", command_poke },
 	{ "apf", command_apf },
+	{ "delay", command_delay },
 	{ "exit", command_exit },
 	{ "off", command_off },
 	{ "reset", command_reset },
