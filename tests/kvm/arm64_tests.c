@@ -134,7 +134,8 @@ static void slot_changes(enum scenario scenario, bool there, uint32_t flags)
 		assert_int_equal(run_until(vm, EV_READY), 0);
 	while (vm->ev[vm->n - 1].value == UINT32_MAX);
 	assert_int_equal(vm->ev[vm->n - 1].what, EV_READY);
-	set_half(vm, 1, false, 0);
+	if (there)
+		set_half(vm, 1, false, 0);
 	set_half(vm, 1, true, 0);
 	assert_int_equal(run_vm(vm), 0);
 	check_values(vm, 1);
