@@ -19,7 +19,8 @@
 
 /*
  * The first argument, low half in w1 and high half in w2 (A1): an operation, a
- * guest-physical address, flags (A2). The upper halves of x1 to x6 must be 0 (A13).
+ * guest-physical address, flags (A2). The upper halves of x1 to x6 must be 0, and so must
+ * be what an operation does not use of the lower ones (A13).
  */
 #define APF_ARM64_OP_SHIFT	56
 #define APF_ARM64_ADDR_MASK	0x00ffffffffffffc0ull
@@ -27,7 +28,7 @@
 
 /* Operations (A10, A13). Those of the 2020 patch are the single bits 63 and 62. */
 #define APF_ARM64_OP_INFO	0x01u	/* what the host offers; address and flags 0 */
-#define APF_ARM64_OP_ACK	0x02u	/* second revision: token word is 0 again (A16) */
+#define APF_ARM64_OP_ACK	0x02u	/* second revision: a ready is dealt with, its word 0 (A16) */
 #define APF_ARM64_OP_REGION	0x40u	/* no-fault regions; w3:w4 start, w5:w6 size */
 #define APF_ARM64_OP_ENABLE	0x80u	/* enable or disable, with the area's address */
 

@@ -23,7 +23,7 @@ static bool l_ctl_valid(const struct apf_vcpu *v, const uint64_t *ctl)
 {
 	if (ctl[CTL_EN] & (APF_EN_RESERVED | APF_EN_INT | APF_EN_VMEXIT))
 		return false;
-	return !is_on(ctl[CTL_EN]) || apf_x86_area_valid(v, ctl[CTL_EN]);
+	return !is_on(ctl[CTL_EN]) || apf_area_is_ram(v, ctl[CTL_EN]);
 }
 
 static int l_ctl_write(struct apf_vcpu *v, uint32_t reg, uint64_t value)
@@ -60,9 +60,9 @@ const struct apf_abi apf_abi_2010 = {
 	.ctl_write = l_ctl_write,
 	.ctl_read = l_ctl_read,
 	.enabled = l_enabled,
-	.area = apf_x86_area,
+	.area = apf_area_of,
 	.np_gate = l_np_gate,
-	.np_write = apf_x86_np_write,
-	.np_undo = apf_x86_np_undo,
+	.np_write = apf_area_np_write,
+	.np_undo = apf_area_np_undo,
 	.ready = apf_x86_ready_pf,
 };

@@ -24,7 +24,7 @@ static bool en_valid(const struct apf_vcpu *v, uint64_t en)
 		return false;
 	if (en && !v->has_lapic)
 		return false;
-	return !means_enabled(en) || apf_x86_area_valid(v, en);
+	return !means_enabled(en) || apf_area_is_ram(v, en);
 }
 
 static bool vector_valid(const struct apf_vcpu *v, uint64_t value)
@@ -45,7 +45,7 @@ static bool int_ctl_valid(const struct apf_vcpu *v, const uint64_t *ctl)
  */
 static void take_back_token(struct apf_vcpu *v)
 {
-	uint64_t word = apf_x86_area(v) + APF_AREA_TOKEN;
+	uint64_t word = apf_area_of(v) + APF_AREA_TOKEN;
 	uint32_t token;
 
 	if (!v->ops->read32(v->ctx, word, &token) && token)
@@ -107,48 +107,30 @@ static int int_ctl_read(const struct apf_vcpu *v, uint32_t reg, uint64_t *value)
 static enum apf_why int_np_gate(const struct apf_vcpu *v, const struct apf_fault *f)
 {
 	enum apf_why why = apf_x86_np_gate(v, f);
-	uint32_t token;
 
 	if (!int_enabled(v))
 		return APF_WHY_DISABLED;
 	if (why != APF_WHY_ASYNC)
 		return why;
-	if (v->ops->read32(v->ctx, apf_x86_area(v) + APF_AREA_TOKEN, &token) ||
-	    token == APF_TOKEN_BROADCAST)
-		return APF_WHY_AREA;
-	return APF_WHY_ASYNC;
+	return apf_area_holds_wake_all(v) ? APF_WHY_AREA : APF_WHY_ASYNC;
 }
 
 static enum apf_sent int_ready(struct apf_vcpu *v, uint32_t token, const struct apf_fault *at)
 {
-	uint64_t word = apf_x86_area(v) + APF_AREA_TOKEN;
-	uint8_t vector = (uint8_t)v->ctl[CTL_INT];
-	uint32_t old;
-
-	if (v->ops->read32(v->ctx, word, &old))
-		return APF_BLOCKED;
-	if (old)
-		return APF_HELD;
-	if (v->ops->write32(v->ctx, word, token))
-		return APF_BLOCKED;
-	if (v->ops->raise(v->ctx, v->id, vector) > 0 || vector < FIRST_VECTOR)
-		return APF_SENT;
-	v->ops->write32(v->ctx, word, 0);
-	return APF_BLOCKED;
+	return apf_area_ready_interrupt(v, token, (uint8_t)v->ctl[CTL_INT]);
 }
 
 const struct apf_abi apf_abi_int = {
 	.name = "int",
 	.id_bits = 12,
 	.ctl_words = 2,
-	.acknowledges = true,
 	.ctl_valid = int_ctl_valid,
 	.ctl_write = int_ctl_write,
 	.ctl_read = int_ctl_read,
 	.enabled = int_enabled,
-	.area = apf_x86_area,
+	.area = apf_area_of,
 	.np_gate = int_np_gate,
-	.np_write = apf_x86_np_write,
-	.np_undo = apf_x86_np_undo,
+	.np_write = apf_area_np_write,
+	.np_undo = apf_area_np_undo,
 	.ready = int_ready,
 };

@@ -34,7 +34,7 @@ static bool en_valid(const struct apf_vcpu *v, uint64_t en)
 {
 	if (en & (APF_EN_RESERVED | APF_EN_VMEXIT))
 		return false;
-	return !is_on(en) || apf_x86_area_valid(v, en);
+	return !is_on(en) || apf_area_is_ram(v, en);
 }
 
 static bool pf2_valid(uint64_t value)
@@ -54,7 +54,7 @@ static bool rfc_ctl_valid(const struct apf_vcpu *v, const uint64_t *ctl)
  */
 static void take_back_ready(struct apf_vcpu *v)
 {
-	uint64_t area = apf_x86_area(v);
+	uint64_t area = apf_area_of(v);
 	uint32_t reason;
 
 	if (v->ops->read32(v->ctx, area + APF_AREA_REASON, &reason) || reason != APF_REASON_READY)
@@ -110,7 +110,7 @@ static enum apf_why rfc_np_gate(const struct apf_vcpu *v, const struct apf_fault
 	why = apf_x86_np_gate(v, f);
 	if (why != APF_WHY_ASYNC || !by_interrupt(en))
 		return why;
-	if (v->ops->read32(v->ctx, apf_x86_area(v) + APF_AREA_REASON, &reason))
+	if (v->ops->read32(v->ctx, apf_area_of(v) + APF_AREA_REASON, &reason))
 		return APF_WHY_AREA;
 	return reason ? APF_WHY_BUSY : APF_WHY_ASYNC;
 }
@@ -125,7 +125,7 @@ static int write_ready(struct apf_vcpu *v, uint64_t area, uint32_t token)
 
 static enum apf_sent rfc_ready(struct apf_vcpu *v, uint32_t token, const struct apf_fault *at)
 {
-	const uint64_t area = apf_x86_area(v);
+	const uint64_t area = apf_area_of(v);
 	const uint8_t vector = (uint8_t)v->ctl[CTL_INT];
 	uint32_t reason;
 
@@ -137,7 +137,7 @@ static enum apf_sent rfc_ready(struct apf_vcpu *v, uint32_t token, const struct 
 		return APF_BLOCKED;
 	if (!write_ready(v, area, token) &&
 	    (v->ops->raise(v->ctx, v->id, vector) > 0 || vector < FIRST_VECTOR))
-		return APF_SENT;
+		return APF_SENT_SILENT;
 	v->ops->write32(v->ctx, area + APF_AREA_REASON, APF_REASON_NONE);
 	v->ops->write32(v->ctx, area + APF_AREA_TOKEN, 0);
 	return APF_BLOCKED;
@@ -152,9 +152,9 @@ const struct apf_abi apf_abi_rfc = {
 	.ctl_write = rfc_ctl_write,
 	.ctl_read = rfc_ctl_read,
 	.enabled = rfc_enabled,
-	.area = apf_x86_area,
+	.area = apf_area_of,
 	.np_gate = rfc_np_gate,
-	.np_write = apf_x86_np_write,
-	.np_undo = apf_x86_np_undo,
+	.np_write = apf_area_np_write,
+	.np_undo = apf_area_np_undo,
 	.ready = rfc_ready,
 };

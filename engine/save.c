@@ -69,7 +69,7 @@ static uint8_t *put_list(const struct apf_vcpu *v, enum apf_node_state state, ui
 
 size_t apf_vcpu_save(const struct apf_vcpu *v, void *buf, size_t size)
 {
-	const uint32_t ctl_words = apf_abi_get(v->abi)->ctl_words;
+	const uint32_t ctl_words = abi_of(v)->ctl_words;
 	const struct apf_list *l = v->set.list;
 	size_t need = HEADER_BYTES + ctl_words * 8u +
 		      ((size_t)l[APF_NODE_WAITING].count + l[APF_NODE_READY].count) * ENTRY_BYTES;
@@ -94,7 +94,7 @@ size_t apf_vcpu_save(const struct apf_vcpu *v, void *buf, size_t size)
 
 static int load_header(const struct apf_vcpu *v, const uint8_t *p, size_t size, struct header *h)
 {
-	const struct apf_abi *abi = apf_abi_get(v->abi);
+	const struct apf_abi *abi = abi_of(v);
 	uint64_t need = HEADER_BYTES + abi->ctl_words * 8u;
 
 	if (size < need)
@@ -126,7 +126,7 @@ static int load_header(const struct apf_vcpu *v, const uint8_t *p, size_t size, 
 
 static int load_controls(struct apf_vcpu *v, const uint8_t *p, const struct header *h)
 {
-	const struct apf_abi *abi = apf_abi_get(v->abi);
+	const struct apf_abi *abi = abi_of(v);
 	uint64_t ctl[APF_CTL_WORDS] = {0};
 
 	for (uint32_t i = 0; i < abi->ctl_words; i++)
@@ -172,7 +172,7 @@ static int load_all(struct apf_vcpu *v, const uint8_t *p, size_t size)
 	if ((uint64_t)h.waiting + h.ready > v->set.capacity)
 		return apf_error_set(-ENOSPC, "vCPU %u: %llu saved faults, room for %u", v->id,
 				     (unsigned long long)h.waiting + h.ready, v->set.capacity);
-	p += HEADER_BYTES + apf_abi_get(v->abi)->ctl_words * 8u;
+	p += HEADER_BYTES + abi_of(v)->ctl_words * 8u;
 	for (uint32_t i = 0; !ret && i < h.waiting + h.ready; i++, p += ENTRY_BYTES)
 		ret = load_entry(v, p, i < h.waiting ? APF_NODE_WAITING : APF_NODE_READY);
 	return ret;

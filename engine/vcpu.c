@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A vCPU's life: set-up, control writes, the decision at a fault, deliveries.
+ * A vCPU's life: set-up, the decision at a fault, deliveries; control.c has the rest.
  * What differs between the generations of the protocol is behind abi.h.
  */
 #include <errno.h>
@@ -15,16 +15,15 @@
 /* A dense set may hold many tokens in a row; a fault's time stays bounded. */
 #define TOKEN_TRIES 64
 
+/* INTIDs of private peripheral interrupts. */
+#define FIRST_PPI 16
+#define LAST_PPI 31
+
 const char *apf_abi_name(uint32_t abi)
 {
 	const struct apf_abi *a = apf_abi_get(abi);
 
 	return a ? a->name : NULL;
-}
-
-static const struct apf_abi *abi_of(const struct apf_vcpu *v)
-{
-	return apf_abi_get(v->abi);
 }
 
 static size_t state_size(uint32_t max_outstanding)
@@ -65,6 +64,9 @@ int apf_vcpu_init(void *mem, size_t size, const struct apf_vcpu_config *cfg,
 	if (cfg->vcpu_id >> abi->id_bits)
 		return apf_error_set(-EINVAL, "vCPU id %u does not fit into a token (%u bits)",
 				     cfg->vcpu_id, abi->id_bits);
+	if (cfg->ready_irq && (cfg->ready_irq < FIRST_PPI || cfg->ready_irq > LAST_PPI))
+		return apf_error_set(-EINVAL, "vCPU %u: INTID %u is not a PPI", cfg->vcpu_id,
+				     cfg->ready_irq);
 	if (!need)
 		return apf_error_set(-EINVAL, "vCPU %u: %u outstanding faults, not 1 to %u",
 				     cfg->vcpu_id, cfg->max_outstanding, APF_SET_MAX);
@@ -82,6 +84,7 @@ int apf_vcpu_init(void *mem, size_t size, const struct apf_vcpu_config *cfg,
 	v->tokens_per_page = cfg->policy.tokens_per_page;
 	v->state_size = (uint32_t)state_size(cfg->max_outstanding);
 	v->has_lapic = cfg->has_lapic;
+	v->ready_irq = cfg->ready_irq;
 	v->never_async = cfg->policy.never_async;
 	apf_set_init(&v->set, cfg->max_outstanding, abi->id_bits);
 	*out = v;
@@ -261,16 +264,17 @@ static void ready_sent(struct apf_vcpu *v, struct apf_node *n)
 
 /*
  * One at a time. A guest that acknowledges asks for the next itself, so what it
- * holds back needs no second look (APF_HELD); what others hold back does.
+ * holds back needs no second look (APF_HELD, APF_SENT); what others hold back does.
  */
 static unsigned int deliver(struct apf_vcpu *v, const struct apf_fault *at)
 {
 	struct apf_node *n = apf_set_first(&v->set, APF_NODE_READY);
-	const struct apf_abi *abi = abi_of(v);
+	enum apf_sent sent;
 
 	if (v->frozen || (!v->wake_all && !n))
 		return 0;
-	switch (abi->ready(v, v->wake_all ? APF_TOKEN_BROADCAST : n->token, at)) {
+	sent = abi_of(v)->ready(v, v->wake_all ? APF_TOKEN_BROADCAST : n->token, at);
+	switch (sent) {
 	case APF_HELD:
 		return 0;
 	case APF_BLOCKED:
@@ -278,13 +282,14 @@ static unsigned int deliver(struct apf_vcpu *v, const struct apf_fault *at)
 	case APF_AT_ENTRY:
 		return APF_OUT_KICK;
 	case APF_SENT:
+	case APF_SENT_SILENT:
 		break;
 	}
 	if (v->wake_all)
 		wake_all_sent(v);
 	else
 		ready_sent(v, n);
-	return abi->acknowledges || !v->set.list[APF_NODE_READY].count ? 0 : APF_OUT_LATER;
+	return sent == APF_SENT || !v->set.list[APF_NODE_READY].count ? 0 : APF_OUT_LATER;
 }
 
 unsigned int apf_vcpu_page_done(struct apf_vcpu *v, uint64_t gfn)
@@ -323,55 +328,6 @@ unsigned int apf_vcpu_enter(struct apf_vcpu *v, const struct apf_fault *at)
 void apf_vcpu_freeze(struct apf_vcpu *v, bool frozen)
 {
 	v->frozen = frozen;
-}
-
-static void drop(struct apf_vcpu *v)
-{
-	APF_TRACE(reset, APF_EV_RESET, v->id, 0, 0,
-		  apf_vcpu_outstanding(v) + v->set.list[APF_NODE_READY].count);
-	apf_set_clear(&v->set);
-	v->wake_all = false;
-}
-
-int apf_vcpu_control_write(struct apf_vcpu *v, uint32_t reg, uint64_t value, unsigned int *out)
-{
-	int effect = abi_of(v)->ctl_write(v, reg, value);
-	unsigned int bits = 0;
-
-	if (out)
-		*out = 0;
-	if (effect < 0)
-		return effect;
-	APF_TRACE(control, APF_EV_CONTROL, v->id, 0, reg, value);
-	if (effect == APF_EFFECT_DISABLE)
-		drop(v);
-	if (effect == APF_EFFECT_ENABLE)
-		v->wake_all = true;
-	if (effect == APF_EFFECT_ENABLE || effect == APF_EFFECT_LOOK)
-		bits = deliver(v, NULL);
-	if (out)
-		*out = bits;
-	return 0;
-}
-
-int apf_vcpu_control_read(const struct apf_vcpu *v, uint32_t reg, uint64_t *value)
-{
-	return abi_of(v)->ctl_read(v, reg, value);
-}
-
-/* The counter runs on: what the guest still remembers from before stays unique. */
-void apf_vcpu_reset(struct apf_vcpu *v)
-{
-	drop(v);
-	memset(v->ctl, 0, sizeof(v->ctl));
-	v->standing = false;
-}
-
-unsigned int apf_vcpu_broadcast(struct apf_vcpu *v)
-{
-	if (apf_vcpu_enabled(v))
-		v->wake_all = true;
-	return deliver(v, NULL);
 }
 
 void apf_vcpu_for_each(const struct apf_vcpu *v,

@@ -7,7 +7,7 @@
 
 #include "set.h"
 
-#define APF_CTL_WORDS 2u
+#define APF_CTL_WORDS 10u	/* what arm64 needs */
 
 /*
  * One flat block: this struct, the arrays of its set, the statistics. Made
@@ -20,7 +20,6 @@
 struct apf_vcpu {
 	const struct apf_engine_ops *ops;
 	void *ctx;
-	uint64_t ctl[APF_CTL_WORDS];	/* control registers, as the generation numbers them */
 	uint64_t fault_gfn;		/* of the last fault */
 	uint32_t abi;
 	uint32_t id;
@@ -28,11 +27,14 @@ struct apf_vcpu {
 	uint32_t tokens_per_page;
 	uint32_t state_size;		/* of the block without the statistics behind it */
 	bool has_lapic;
+	uint8_t ready_irq;
 	bool never_async;
 	bool frozen;
 	bool standing;			/* at fault_gfn */
 	bool wake_all;			/* queued, goes before every queued ready */
-	struct apf_set set;		/* last: its arrays follow */
+	/* Control registers, as the generation numbers them. */
+	uint64_t ctl[APF_CTL_WORDS];
+	struct apf_set set;	/* last: its arrays follow */
 };
 
 /*

@@ -18,7 +18,7 @@
 #define TASKS	4
 #define PAGES	3
 #define MAX_SET	4
-#define BLOCK	288	/* of an engine with MAX_SET entries, without its statistics */
+#define BLOCK	352	/* of an engine with MAX_SET entries, without its statistics */
 
 /* Modes a task touches its page in; a bit each. */
 #define USER	1u
