@@ -72,7 +72,7 @@ static int enable(int vm_fd, uint32_t cap, uint64_t arg, const char *name)
 
 /* In a bitmap of the filter a 0 bit sends the access to user space. */
 static uint8_t apf_msr_bitmap[1] = { 0xff & ~(1u << 0 | 1u << 4 | 1u << 5) };
-static uint8_t clock_msr_bitmap[1] = { 0xff & ~(1u << 0 | 1u << 1 | 1u << 3 | 1u << 4) };
+static uint8_t clock_msr_bitmap[1] = { 0xff & ~(1u << 0 | 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4) };
 static uint8_t old_clock_msr_bitmap[1] = { 0xff & ~(1u << 0 | 1u << 1) };
 static uint8_t efer_bitmap[1] = { 0xff & ~(1u << 0) };
 
@@ -80,22 +80,23 @@ static uint8_t efer_bitmap[1] = { 0xff & ~(1u << 0) };
  * The APF registers exit for reads and writes. With pages missing, so do writes
  * of the registers that make KVM write guest memory behind the trap's back, and
  * of EFER: a vCPU that starts again after INIT writes it with paging off, which is
- * the only sign of an INIT that an in-kernel APIC gives (C10).
+ * the only sign of an INIT that an in-kernel APIC gives (C10). KVM takes the first
+ * range that a register lies in, so that writes of EN are in that of its neighbours too.
  */
 static int install_filter(struct apf_kvm *k)
 {
 	const uint32_t rw = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
 	struct kvm_msr_filter f = { .flags = KVM_MSR_FILTER_DEFAULT_ALLOW };
 
-	f.ranges[0] = (struct kvm_msr_filter_range){ rw, 6, APF_MSR_EN, apf_msr_bitmap };
 	if (k->cfg.delivery == APF_DELIVERY_USER) {
+		f.ranges[0] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 5, MSR_WALL_CLOCK,
+							     clock_msr_bitmap };
 		f.ranges[1] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 2, MSR_WALL_CLOCK_OLD,
 							     old_clock_msr_bitmap };
 		f.ranges[2] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 1, MSR_EFER_INDEX,
 							     efer_bitmap };
-		f.ranges[3] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 5, MSR_WALL_CLOCK,
-							     clock_msr_bitmap };
 	}
+	f.ranges[3] = (struct kvm_msr_filter_range){ rw, 6, APF_MSR_EN, apf_msr_bitmap };
 	if (ioctl(k->cfg.vm_fd, KVM_X86_SET_MSR_FILTER, &f) < 0)
 		return apf_error_set(-errno, "kvm: KVM_X86_SET_MSR_FILTER: %s", strerror(errno));
 	return 0;
