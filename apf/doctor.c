@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <linux/kvm.h>
@@ -15,31 +14,10 @@
 #include <apf/error.h>
 #include <apf/memory.h>
 
-#include "cli.h"
+#include "doctor.h"
 
-/* A loop in ring 0 may take this much longer than natively before KVM counts as slow. */
+/* A loop in a guest may take this much longer than natively before KVM counts as slow. */
 #define SLOW_RATIO 3.0
-
-/* Who needs a check to be fine. */
-enum { FOR_RESTORE = 1, FOR_USER = 2, FOR_KERNEL = 4, FOR_LINUX = 8, FOR_NUMBERS = 16 };
-
-struct check {
-	const char *name;
-	bool ok;
-	unsigned int needed;
-	char detail[256];
-	const char *fix;	/* what to do if it is not ok */
-};
-
-#define CHECKS_MAX 24u
-
-struct doctor {
-	struct utsname uts;
-	struct check checks[CHECKS_MAX];
-	unsigned int n;
-	const char *kvm_kind;	/* "real", "slow", "none" */
-	struct kvm_speed speed;
-};
 
 static const char help[] =
 "usage: apf doctor [--json]\n"
@@ -51,9 +29,8 @@ static const char help[] =
 "\n"
 "Exit code 0: asynchronous page faults in user space work here, with Linux guests; else 1.\n";
 
-static void __attribute__((format(printf, 6, 7)))
-add(struct doctor *d, const char *name, bool ok, unsigned int needed, const char *fix,
-    const char *fmt, ...)
+void doctor_add(struct doctor *d, const char *name, bool ok, unsigned int needed, const char *fix,
+		const char *fmt, ...)
 {
 	struct check *c = &d->checks[d->n++];
 	va_list args;
@@ -69,8 +46,7 @@ static const char *kvm_open_fix(int err)
 	if (err == EACCES || err == EPERM)
 		return "run as root, or join the group that owns /dev/kvm (usually \"kvm\")";
 	if (err == ENOENT || err == ENODEV || err == ENXIO)
-		return "load kvm_intel or kvm_amd, switch virtualization on in the firmware or "
-		       "give this VM nested virtualization; else use the lab (`make run` does)";
+		return doctor_arch.no_kvm;
 	return "see the kernel's log";
 }
 
@@ -81,47 +57,31 @@ static void check_speed(struct doctor *d, int kvm_fd)
 
 	if (kvm_speed(kvm_fd, s)) {
 		d->kvm_kind = "slow";
-		add(d, "kvm-speed", false, FOR_LINUX, "this KVM cannot even loop; use the lab",
-		    "%s", apf_error());
+		doctor_add(d, "kvm-speed", false, FOR_LINUX, "this KVM cannot even loop; use the lab",
+			   "%s", apf_error());
 		return;
 	}
 	ring0 = s->ns_ring0 / s->ns_native;
 	ring3 = s->ns_ring3 / s->ns_native;
 	d->kvm_kind = ring0 <= SLOW_RATIO && ring3 <= SLOW_RATIO ? "real" : "slow";
-	add(d, "kvm-speed", !strcmp(d->kvm_kind, "real"), FOR_LINUX,
-	    ring3 <= SLOW_RATIO
-		    ? "this KVM emulates ring 0: fine for test kernels that work in ring 3; "
-		      "for Linux guests use the lab (`make run HOST=lab`)"
-		    : "for Linux guests use another machine or the lab (`make run` does)",
-	    "a loop takes %.1f times as long in ring 0, %.1f times in ring 3", ring0, ring3);
+	doctor_add(d, "kvm-speed", !strcmp(d->kvm_kind, "real"), FOR_LINUX,
+		   ring3 <= SLOW_RATIO
+			? "this KVM emulates privileged code: fine for test kernels that work in user "
+			  "mode; for Linux guests use the lab (`make run` does)"
+			: "for Linux guests use another machine or the lab (`make run` does)",
+		   "a loop takes %.1f times as long in %s, %.1f times in %s", ring0,
+		   doctor_arch.privileged, ring3, doctor_arch.user);
 }
 
 static void check_capabilities(struct doctor *d, int kvm_fd)
 {
-	static const char newer[] = "use a newer kernel";
 	struct apf_kvm_probe p;
 
-	if (apf_kvm_probe(kvm_fd, &p)) {
-		add(d, "kvm-api", false, FOR_USER | FOR_KERNEL, "this is no KVM that libapf knows",
-		    "%s", apf_error());
-		return;
-	}
-	add(d, "irqchip", p.irqchip, FOR_USER | FOR_KERNEL, newer,
-	    "interrupt controllers in the kernel");
-	add(d, "user-msr", p.user_msr, FOR_USER, newer, "KVM_CAP_X86_USER_SPACE_MSR (5.10)");
-	add(d, "msr-filter", p.msr_filter, FOR_USER, newer, "KVM_CAP_X86_MSR_FILTER (5.10)");
-	add(d, "exception-payload", p.exception_payload, FOR_USER, newer,
-	    "KVM_CAP_EXCEPTION_PAYLOAD (4.20): a page fault with a token in CR2");
-	add(d, "signal-msi", p.signal_msi, FOR_USER, newer,
-	    "KVM_CAP_SIGNAL_MSI: the ready interrupt");
-	add(d, "sync-regs", p.sync_regs, 0, "works without, only slower",
-	    "KVM_CAP_SYNC_REGS: saves system calls");
-	add(d, "async-pf-int", p.async_pf_int, FOR_KERNEL,
-	    "mode kernel cannot run here; the others can",
-	    "KVM's own asynchronous page faults (5.8)");
-	add(d, "guest-mode-flag", p.guest_mode_flag, 0,
-	    "only matters for nested guests, which apf does not offer",
-	    "KVM tells when a nested guest runs (6.12)");
+	if (apf_kvm_probe(kvm_fd, &p))
+		doctor_add(d, "kvm-api", false, FOR_USER | FOR_KERNEL, "this is no KVM that libapf knows",
+			   "%s", apf_error());
+	else
+		doctor_arch.check(d, &p);
 }
 
 static void check_kvm(struct doctor *d)
@@ -129,9 +89,9 @@ static void check_kvm(struct doctor *d)
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), err = errno;
 
 	d->kvm_kind = "none";
-	add(d, "kvm", fd >= 0, FOR_USER | FOR_KERNEL | FOR_RESTORE | FOR_LINUX,
-	    fd < 0 ? kvm_open_fix(err) : NULL, "/dev/kvm: %s",
-	    fd < 0 ? strerror(err) : "can be opened");
+	doctor_add(d, "kvm", fd >= 0, FOR_USER | FOR_KERNEL | FOR_RESTORE | FOR_LINUX,
+		   fd < 0 ? kvm_open_fix(err) : NULL, "/dev/kvm: %s",
+		   fd < 0 ? strerror(err) : "can be opened");
 	if (fd < 0)
 		return;
 	check_speed(d, fd);
@@ -152,31 +112,15 @@ static void check_memory(struct doctor *d)
 	struct apf_mem_probe p = { 0 };
 	int err = apf_mem_probe(&p);
 
-	add(d, "userfaultfd", !err && p.userfaultfd, FOR_RESTORE, uffd_fix(), "%s",
-	    err ? apf_error() : "serves faults of the kernel, too");
-	add(d, "minor-faults", p.minor_shmem, FOR_RESTORE, "use kernel 5.14 or newer",
-	    "UFFD_FEATURE_MINOR_SHMEM: pages are read straight into guest memory");
-	add(d, "poison", p.poison, FOR_USER, "use kernel 6.6 or newer",
-	    "UFFDIO_POISON: a missing page that a vCPU touches returns to user space");
-	add(d, "io_uring", p.io_uring, FOR_RESTORE,
-	    "`sysctl kernel.io_uring_disabled=0`, or allow it in this container's seccomp filter",
-	    "io_uring: no thread waits for a page");
-}
-
-static void check_tracing(struct doctor *d)
-{
-	static const char id[] = "events/kvm/kvm_async_pf_not_present/id";
-	bool ok = false;
-	char path[128];
-
-	for (int i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "%s/%s", i ? "/sys/kernel/debug/tracing"
-			 : "/sys/kernel/tracing", id);
-		ok |= access(path, R_OK) == 0;
-	}
-	add(d, "kvm-tracepoints", ok, FOR_NUMBERS,
-	    "run as root with tracefs mounted (mount -t tracefs none /sys/kernel/tracing)",
-	    "how often KVM's own asynchronous page faults act, for the numbers of mode kernel");
+	doctor_add(d, "userfaultfd", !err && p.userfaultfd, FOR_RESTORE, uffd_fix(), "%s",
+		   err ? apf_error() : "serves faults of the kernel, too");
+	doctor_add(d, "minor-faults", p.minor_shmem, FOR_RESTORE, "use kernel 5.14 or newer",
+		   "UFFD_FEATURE_MINOR_SHMEM: pages are read straight into guest memory");
+	doctor_add(d, "poison", p.poison, FOR_USER, "use kernel 6.6 or newer",
+		   "UFFDIO_POISON: a missing page that a vCPU touches returns to user space");
+	doctor_add(d, "io_uring", p.io_uring, FOR_RESTORE,
+		   "`sysctl kernel.io_uring_disabled=0`, or allow it in this container's seccomp filter",
+		   "io_uring: no thread waits for a page");
 }
 
 /* Does everything work that one of these needs? */
@@ -192,11 +136,14 @@ static struct json_object *as_json(const struct doctor *d)
 {
 	struct json_object *o = json_object_new_object(), *list = json_object_new_array();
 	struct json_object *modes = json_object_new_object();
+	const char *mode = doctor_arch.host_mode();
 
 	json_object_object_add(o, "ok", json_object_new_boolean(all_ok(d, FOR_USER | FOR_RESTORE |
 								       FOR_LINUX)));
 	json_object_object_add(o, "kernel", json_object_new_string(d->uts.release));
 	json_object_object_add(o, "machine", json_object_new_string(d->uts.machine));
+	json_object_object_add(o, "page_size", json_object_new_int64(sysconf(_SC_PAGESIZE)));
+	json_object_object_add(o, "host_mode", mode ? json_object_new_string(mode) : NULL);
 	json_object_object_add(o, "kvm_kind", json_object_new_string(d->kvm_kind));
 	json_object_object_add(modes, "sync", json_object_new_boolean(all_ok(d, FOR_RESTORE)));
 	json_object_object_add(modes, "kernel",
@@ -230,7 +177,10 @@ static const char *yes_no(bool yes)
 
 static void print_text(const struct doctor *d)
 {
-	printf("Linux %s on %s; KVM: %s\n\n", d->uts.release, d->uts.machine, d->kvm_kind);
+	const char *mode = doctor_arch.host_mode();
+
+	printf("Linux %s on %s, pages of %ld KiB%s%s; KVM: %s\n\n", d->uts.release, d->uts.machine,
+		      sysconf(_SC_PAGESIZE) / 1024, mode ? ", " : "", mode ? mode : "", d->kvm_kind);
 	for (unsigned int i = 0; i < d->n; i++) {
 		const struct check *c = &d->checks[i];
 
@@ -239,9 +189,9 @@ static void print_text(const struct doctor *d)
 			printf("%24s-> %s\n", "", c->fix);
 	}
 	printf("\nmode sync: %s   mode kernel: %s   mode user: %s   Linux guests: %s\n",
-	       yes_no(all_ok(d, FOR_RESTORE)), yes_no(all_ok(d, FOR_RESTORE | FOR_KERNEL)),
-	       yes_no(all_ok(d, FOR_RESTORE | FOR_USER)),
-	       all_ok(d, FOR_LINUX) ? "yes" : "no, or too slow");
+		      yes_no(all_ok(d, FOR_RESTORE)), yes_no(all_ok(d, FOR_RESTORE | FOR_KERNEL)),
+		      yes_no(all_ok(d, FOR_RESTORE | FOR_USER)),
+		      all_ok(d, FOR_LINUX) ? "yes" : "no, or too slow");
 }
 
 int cmd_doctor(int argc, char **argv, uint64_t start_ns)
@@ -269,7 +219,6 @@ int cmd_doctor(int argc, char **argv, uint64_t start_ns)
 	uname(&d.uts);
 	check_kvm(&d);
 	check_memory(&d);
-	check_tracing(&d);
 	if (json)
 		report_write(as_json(&d), "-");
 	else

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How fast this KVM runs guest code: the same loop in ring 0 and ring 3 of a tiny VM, and
- * here. A para-virtual KVM runs ring 3 at full speed and emulates ring 0, which is
- * too slow for a Linux guest.
+ * How fast this KVM runs guest code: the same loop in privileged and user code of a tiny
+ * VM, and here. A para-virtual KVM runs user code at full speed and emulates the
+ * rest, which is too slow for a Linux guest.
  */
 #include <errno.h>
 #include <linux/kvm.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -15,27 +14,13 @@
 #include <apf/error.h>
 
 #include "cli.h"
+#include "kvm_speed.h"
 
-#define MEM_SIZE	0x10000u
-#define PML4		0x1000u
-#define PDPT		0x2000u
-#define PD		0x3000u
-#define CODE		0x8000u
 #define LONG_ENOUGH_NS	4000000u
 #define TURNS_MAX	(1u << 30)
 #define TRIES		3
 
-/* dec %ecx; jnz back; out %al, $0x80 */
-static const uint8_t loop_code[] = { 0xff, 0xc9, 0x75, 0xfc, 0xe6, 0x80 };
-
-struct tiny_vm {
-	int vm_fd, vcpu_fd;
-	size_t run_size;
-	struct kvm_run *run;
-	uint8_t *mem;
-};
-
-static int failed_call(const char *what)
+int tiny_failed(const char *what)
 {
 	const int err = errno;
 
@@ -44,20 +29,22 @@ static int failed_call(const char *what)
 
 static int turn_native(struct tiny_vm *vm, uint32_t turns)
 {
-	__asm__ volatile("1: decl %0\n\tjnz 1b" : "+r"(turns) : : "cc");
+	tiny_native(turns);
 	return 0;
 }
 
 static int turn_guest(struct tiny_vm *vm, uint32_t turns)
 {
-	struct kvm_regs regs = { .rip = CODE, .rcx = turns, .rflags = 0x3002 };	/* IOPL 3 */
+	int err = tiny_start(vm, turns);
 
-	if (ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs) < 0 || ioctl(vm->vcpu_fd, KVM_RUN, 0) < 0)
-		return failed_call("KVM_RUN");
-	if (vm->run->exit_reason != KVM_EXIT_IO)
+	if (err)
+		return err;
+	if (ioctl(vm->vcpu_fd, KVM_RUN, 0) < 0)
+		return tiny_failed("KVM_RUN");
+	if (!tiny_is_end(vm->run))
 		return apf_error_set(-EIO, "a test loop in a VM ended with exit %u",
 				     vm->run->exit_reason);
-	vm->run->immediate_exit = 1;	/* complete the port write without running on */
+	vm->run->immediate_exit = 1;	/* complete the write without running on */
 	ioctl(vm->vcpu_fd, KVM_RUN, 0);
 	vm->run->immediate_exit = 0;
 	return 0;
@@ -86,78 +73,27 @@ static int measure(struct tiny_vm *vm, int (*turn)(struct tiny_vm *, uint32_t), 
 	return err;
 }
 
-static int set_ring(struct tiny_vm *vm, unsigned int ring)
+static int open_vm(struct tiny_vm *vm)
 {
-	struct kvm_segment code = { .limit = 0xffffffff, .selector = (uint16_t)(0x10 | ring),
-				    .present = 1, .type = 11, .s = 1, .l = 1, .g = 1,
-				    .dpl = (uint8_t)ring };
-	struct kvm_segment data = { .limit = 0xffffffff, .selector = (uint16_t)(0x18 | ring),
-				    .present = 1, .type = 3, .s = 1, .db = 1, .g = 1,
-				    .dpl = (uint8_t)ring };
-	struct kvm_sregs s;
+	struct kvm_userspace_memory_region slot = { .memory_size = TINY_MEM };
+	int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 
-	if (ioctl(vm->vcpu_fd, KVM_GET_SREGS, &s) < 0)
-		return failed_call("KVM_GET_SREGS");
-	s.cr0 = 0x80050033;	/* PE MP ET NE WP AM PG */
-	s.cr3 = PML4;
-	s.cr4 = 0x20;		/* PAE */
-	s.efer = 0x500;		/* LME LMA */
-	s.cs = code;
-	s.ds = s.es = s.fs = s.gs = s.ss = data;
-	s.tr.present = 1;
-	s.tr.type = 11;
-	return ioctl(vm->vcpu_fd, KVM_SET_SREGS, &s) < 0 ? failed_call("KVM_SET_SREGS") : 0;
-}
-
-static void fill_memory(struct tiny_vm *vm)
-{
-	const uint64_t user_write_present = 7, huge = 0x80;
-
-	*(uint64_t *)(vm->mem + PML4) = PDPT | user_write_present;
-	*(uint64_t *)(vm->mem + PDPT) = PD | user_write_present;
-	*(uint64_t *)(vm->mem + PD) = 0 | user_write_present | huge;
-	memcpy(vm->mem + CODE, loop_code, sizeof(loop_code));
-}
-
-/* Without a table of features a vCPU may not enter long mode. */
-static int set_cpuid(struct tiny_vm *vm, int kvm_fd)
-{
-	const uint32_t room = 256;
-	struct kvm_cpuid2 *t = calloc(1, sizeof(*t) + room * sizeof(t->entries[0]));
-	int err = 0;
-
-	if (!t)
-		return -ENOMEM;
-	t->nent = room;
-	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, t) < 0 ||
-	    ioctl(vm->vcpu_fd, KVM_SET_CPUID2, t) < 0)
-		err = failed_call("CPUID");
-	free(t);
-	return err;
-}
-
-static int open_vm(struct tiny_vm *vm, int kvm_fd)
-{
-	struct kvm_userspace_memory_region slot = { .memory_size = MEM_SIZE };
-	int size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-
-	vm->vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, tiny_type(vm->kvm_fd));
 	if (vm->vm_fd < 0 || size < 0)
-		return failed_call("KVM_CREATE_VM");
+		return tiny_failed("KVM_CREATE_VM");
 	vm->run_size = (size_t)size;
-	vm->mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	vm->mem = mmap(NULL, TINY_MEM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (vm->mem == MAP_FAILED)
-		return failed_call("mmap");
-	fill_memory(vm);
+		return tiny_failed("mmap");
+	tiny_prepare(vm);
 	slot.userspace_addr = (uintptr_t)vm->mem;
-	ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000ul);	/* only some processors need it */
 	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-		return failed_call("KVM_SET_USER_MEMORY_REGION");
+		return tiny_failed("KVM_SET_USER_MEMORY_REGION");
 	vm->vcpu_fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, 0ul);
 	if (vm->vcpu_fd < 0)
-		return failed_call("KVM_CREATE_VCPU");
+		return tiny_failed("KVM_CREATE_VCPU");
 	vm->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu_fd, 0);
-	return vm->run == MAP_FAILED ? failed_call("mmap of a vCPU") : set_cpuid(vm, kvm_fd);
+	return vm->run == MAP_FAILED ? tiny_failed("mmap of a vCPU") : tiny_init_vcpu(vm);
 }
 
 static void close_vm(struct tiny_vm *vm)
@@ -165,7 +101,7 @@ static void close_vm(struct tiny_vm *vm)
 	if (vm->run != MAP_FAILED)
 		munmap(vm->run, vm->run_size);
 	if (vm->mem != MAP_FAILED)
-		munmap(vm->mem, MEM_SIZE);
+		munmap(vm->mem, TINY_MEM);
 	if (vm->vcpu_fd >= 0)
 		close(vm->vcpu_fd);
 	if (vm->vm_fd >= 0)
@@ -174,17 +110,17 @@ static void close_vm(struct tiny_vm *vm)
 
 int kvm_speed(int kvm_fd, struct kvm_speed *s)
 {
-	struct tiny_vm vm = { -1, -1, 0, MAP_FAILED, MAP_FAILED };
-	int err = open_vm(&vm, kvm_fd);
+	struct tiny_vm vm = { kvm_fd, -1, -1, 0, MAP_FAILED, MAP_FAILED };
+	int err = open_vm(&vm);
 
 	if (!err)
 		err = measure(&vm, turn_native, &s->ns_native);
 	if (!err)
-		err = set_ring(&vm, 0);
+		err = tiny_set_level(&vm, true);
 	if (!err)
 		err = measure(&vm, turn_guest, &s->ns_ring0);
 	if (!err)
-		err = set_ring(&vm, 3);
+		err = tiny_set_level(&vm, false);
 	if (!err)
 		err = measure(&vm, turn_guest, &s->ns_ring3);
 	close_vm(&vm);
