@@ -25,6 +25,7 @@ int cmd_doctor(int argc, char **argv, uint64_t start_ns);
 int cmd_run(int argc, char **argv, uint64_t start_ns);
 int cmd_snapshot(int argc, char **argv, uint64_t start_ns);
 int cmd_restore(int argc, char **argv, uint64_t start_ns);
+int cmd_conformance(int argc, char **argv, uint64_t start_ns);
 
 /* --- options.c --- */
 

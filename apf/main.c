@@ -14,6 +14,7 @@ static const struct {
 	{ "run", cmd_run, "boot a kernel in a VM" },
 	{ "snapshot", cmd_snapshot, "save a running VM, or show what a snapshot holds" },
 	{ "restore", cmd_restore, "run a VM from a snapshot, its memory fetched lazily" },
+	{ "conformance", cmd_conformance, "see row by row whether a host keeps to the protocol" },
 };
 
 static void help(void)
@@ -21,7 +22,7 @@ static void help(void)
 	printf("usage: apf COMMAND [OPTION]...\n\n"
 	       "Asynchronous page faults for virtual machines.\n\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		printf("  %-10s %s\n", commands[i].name, commands[i].what);
+		printf("  %-12s %s\n", commands[i].name, commands[i].what);
 	printf("\n`apf COMMAND --help` says more. Also: apf --version\n"
 	       "Exit codes: 0 fine, 1 error, 2 wrong usage, 3 the guest reset, 4 it crashed,\n"
 	       "5 time was up, 6 a page was lost for good.\n");

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/* apf conformance: the test kernel against a host implementation, row by row. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+
+#include "conformance.h"
+
+enum { OPT_KERNEL = OPT_OWN, OPT_ROWS, OPT_CPUS, OPT_TAP };
+
+#define HOLD_MIN_NS	300000000u
+#define HOLD_MAX_NS	5000000000u
+#define EMULATED_RATIO	100.0	/* of ring 0's speed to the processor's */
+#define TRIES		4
+
+static const struct option longs[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "abi", required_argument, NULL, OPT_ABI },
+	{ "delivery", required_argument, NULL, OPT_DELIVERY },
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
+	{ "rows", required_argument, NULL, OPT_ROWS },
+	{ "cpus", required_argument, NULL, OPT_CPUS },
+	{ "json", required_argument, NULL, OPT_JSON },
+	{ "tap", no_argument, NULL, OPT_TAP },
+	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char help[] =
+"usage: apf conformance [OPTION]...\n"
+"\n"
+"Run the test kernel against a host implementation of asynchronous page faults and say\n"
+"for each row of the protocol whether it was seen to hold: PASS, FAIL, SKIP with the\n"
+"reason, or DIFFERS where KVM's own is known to do otherwise.\n"
+"\n"
+"  --delivery MODE    whose implementation: user (libapf, default) or kernel (KVM's own)\n"
+"  --abi GENERATION   one generation, or all that the implementation has (default)\n"
+"  --rows LIST        only these rows, and all of a letter: C,N4\n"
+"  --kernel FILE      the test kernel (default: the one beside this program)\n"
+"  --cpus N           processors of VMs with several, 2 to 8 (default 2)\n"
+"  --timeout SECONDS  for an answer of the guest (default 30)\n"
+"  --json FILE|-      write the findings as JSON (-: the table goes to stderr)\n"
+"  --tap              print them as TAP\n"
+"\n"
+"Exit code 0: no row failed.\n";
+
+struct run {
+	struct vm_options vm;
+	const char *generation;		/* NULL: all */
+	const char *rows, *kernel, *json;
+	uint64_t cpus;
+	struct conf_report report;
+};
+
+/* --- findings --- */
+
+bool conf_is_user(const struct conf *c)
+{
+	return c->delivery == APF_DELIVERY_USER;
+}
+
+/* Is id one of the words of a list? */
+static bool listed(const char *list, const char *id, char separator)
+{
+	const size_t len = strlen(id);
+
+	for (const char *at = list; (at = strstr(at, id)); at++)
+		if ((at == list || at[-1] == separator) && (!at[len] || at[len] == separator))
+			return true;
+	return false;
+}
+
+bool conf_asks_for(const struct conf *c, const char *id)
+{
+	const char letter[] = { id[0], '\0' };
+
+	if (id[0] != 'C' && id[0] != c->gen->letter)
+		return false;
+	return !c->rows || listed(c->rows, id, ',') || listed(c->rows, letter, ',');
+}
+
+/* The first thing that does not hold stays. */
+static void set(struct conf *c, const char *rows, enum conf_verdict verdict, const char *why)
+{
+	for (unsigned int i = 0; conf_rows[i].id; i++) {
+		const struct conf_row *row = &conf_rows[i];
+		const enum conf_verdict was = c->found[i].verdict;
+
+		if (!listed(rows, row->id, ' ') || was > CONF_PASS || was > verdict)
+			continue;
+		c->found[i].verdict = verdict == CONF_DIFFERS && !row->differs ? CONF_FAIL : verdict;
+		snprintf(c->found[i].why, sizeof(c->found[i].why), "%s", why);
+	}
+}
+
+void conf_expect(struct conf *c, const char *rows, bool holds, const char *fmt, ...)
+{
+	char why[256] = "";
+	va_list args;
+
+	if (*c->trouble)
+		return;
+	if (!holds) {
+		va_start(args, fmt);
+		vsnprintf(why, sizeof(why), fmt, args);
+		va_end(args);
+	}
+	set(c, rows, holds ? CONF_PASS : conf_is_user(c) ? CONF_FAIL : CONF_DIFFERS, why);
+}
+
+void conf_unseen(struct conf *c, const char *rows, const char *why)
+{
+	set(c, rows, CONF_UNSEEN, why);
+}
+
+void conf_trouble(struct conf *c, const char *fmt, ...)
+{
+	va_list args;
+
+	if (*c->trouble)
+		return;
+	va_start(args, fmt);
+	vsnprintf(c->trouble, sizeof(c->trouble), fmt, args);
+	va_end(args);
+}
+
+/* --- running the checks --- */
+
+static bool has_wanted(const struct conf *c, const char *rows)
+{
+	for (const struct conf_row *row = conf_rows; row->id; row++)
+		if (conf_asks_for(c, row->id) && listed(rows, row->id, ' '))
+			return true;
+	return false;
+}
+
+/* A page that came too early says nothing of the host: once more, and slower. */
+static void run_check(struct conf *c, const struct conf_check *check)
+{
+	for (int i = 0; i < TRIES; i++) {
+		c->late = false;
+		c->trouble[0] = '\0';
+		check->run(c);
+		if (!c->late)
+			break;
+		c->hold_ns *= 2;
+	}
+	if (*c->trouble)
+		set(c, check->rows, CONF_FAIL, c->trouble);
+}
+
+static int measure(struct conf *c)
+{
+	const uint64_t start = vmm_now_ns();
+	const struct conf_setup setup = { .words = "tasks=8 pages=1", .cpus = 1 };
+	const int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	struct kvm_speed speed;
+	struct conf_vm vm;
+
+	if (fd < 0)
+		return error("conformance", "/dev/kvm: %s; `apf doctor` says more", strerror(errno));
+	if (!kvm_speed(fd, &speed))
+		c->emulated = speed.ns_ring0 > speed.ns_native * EMULATED_RATIO;
+	close(fd);
+	conf_boot(c, &vm, &setup);
+	conf_end(&vm);
+	c->hold_ns = 2 * (vmm_now_ns() - start);
+	if (c->hold_ns < HOLD_MIN_NS)
+		c->hold_ns = HOLD_MIN_NS;
+	if (c->hold_ns > HOLD_MAX_NS)
+		c->hold_ns = HOLD_MAX_NS;
+	return *c->trouble ? error("conformance", "%s", c->trouble) : 0;
+}
+
+static int run_checks(struct conf *c)
+{
+	const char *tmp = getenv("TMPDIR");
+	int code;
+
+	snprintf(c->dir, sizeof(c->dir), "%s/apf-conformance-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(c->dir))
+		return error("conformance", "%s: %s", c->dir, strerror(errno));
+	code = measure(c);
+	for (const struct conf_check *check = conf_checks; !code && check->rows; check++)
+		if (check->generations & 1u << (c->gen - conf_generations) &&
+		    has_wanted(c, check->rows))
+			run_check(c, check);
+	conf_remove_saved(c);
+	return code;
+}
+
+/* --- the command --- */
+
+static bool chosen(const struct run *r, const struct conf_generation *gen)
+{
+	return (!r->generation || !strcmp(r->generation, gen->name)) &&
+	       (r->vm.delivery == APF_DELIVERY_USER || gen->in_kernel);
+}
+
+static void prepare(const struct run *r, const struct conf_generation *gen, struct conf *c)
+{
+	*c = (struct conf){
+		.gen = gen, .delivery = r->vm.delivery, .kernel = r->kernel, .rows = r->rows,
+		.cpus = (unsigned int)r->cpus, .timeout_ns = r->vm.timeout_ns,
+	};
+}
+
+static unsigned int count_rows(const struct run *r, struct conf *c)
+{
+	unsigned int n = 0;
+
+	for (const struct conf_generation *gen = conf_generations; gen->name; gen++) {
+		prepare(r, gen, c);
+		for (const struct conf_row *row = conf_rows; row->id && chosen(r, gen); row++)
+			n += conf_asks_for(c, row->id);
+	}
+	return n;
+}
+
+static int run_generations(struct run *r, struct conf *c)
+{
+	int code = 0;
+
+	for (const struct conf_generation *gen = conf_generations; gen->name && !code; gen++) {
+		if (!chosen(r, gen))
+			continue;
+		prepare(r, gen, c);
+		code = run_checks(c);
+		if (!code)
+			conf_report(&r->report, c);
+	}
+	return code;
+}
+
+static int conformance(struct run *r, struct conf *c)
+{
+	const unsigned int rows = count_rows(r, c);
+	int code, err;
+
+	if (!rows)
+		return usage_error("conformance", "nothing to look at: no such row, or KVM's own has "
+				   "no such generation");
+	r->report.out = r->json && !strcmp(r->json, "-") ? stderr : stdout;
+	if (r->report.tap)
+		fprintf(r->report.out, "1..%u\n", rows);
+	r->report.variants = json_object_new_array();
+	code = run_generations(r, c);
+	if (code || !r->json) {
+		json_object_put(r->report.variants);
+	} else {
+		err = report_write(r->report.variants, r->json);
+		if (err)
+			code = error("conformance", "--json %s: %s", r->json, strerror(-err));
+	}
+	return code ? code : r->report.failed ? EXIT_ERROR : EXIT_OK;
+}
+
+/* Beside this program: where it was built, or where it was installed. */
+static const char *find_kernel(char *path, size_t size)
+{
+	static const char *const places[] = { "../guest/", "../share/libapf/" };
+	char self[256];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	self[len > 0 ? len : 0] = '\0';
+	slash = strrchr(self, '/');
+	if (slash)
+		slash[1] = '\0';
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(path, size, "%s%sapf-test-kernel.elf", self, places[i]);
+		if (!access(path, R_OK))
+			return path;
+	}
+	return NULL;
+}
+
+static int option_abi(struct run *r, const char *arg)
+{
+	const struct conf_generation *gen = conf_generations;
+
+	if (!strcmp(arg, "all"))
+		return 0;
+	while (gen->name && strcmp(gen->name, arg))
+		gen++;
+	r->generation = gen->name;
+	return gen->name ? 0 : usage_error("conformance", "--abi '%s': no generation of this "
+					   "processor, and not all", arg);
+}
+
+static int option(struct run *r, int c, const char *arg)
+{
+	switch (c) {
+	case OPT_ABI:
+		return option_abi(r, arg);
+	case OPT_KERNEL:
+		r->kernel = arg;
+		return 0;
+	case OPT_ROWS:
+		r->rows = arg;
+		return 0;
+	case OPT_CPUS:
+		return parse_number("conformance", "--cpus", arg, 2, 8, &r->cpus);
+	case OPT_JSON:
+		r->json = arg;
+		return 0;
+	case OPT_TAP:
+		r->report.tap = true;
+		return 0;
+	}
+	return vm_option(&r->vm, c, arg, "conformance");
+}
+
+int cmd_conformance(int argc, char **argv, uint64_t start_ns)
+{
+	struct run r = { .vm.delivery = APF_DELIVERY_USER, .vm.timeout_ns = 30000000000u, .cpus = 2 };
+	struct conf *conf;
+	char path[320];
+	int c, code = 0;
+
+	while (!code && (c = next_option(argc, argv, longs, "conformance")) != -1) {
+		if (c == 'h') {
+			fputs(help, stdout);
+			return EXIT_OK;
+		}
+		code = c == '?' ? EXIT_USAGE : option(&r, c, optarg);
+	}
+	if (code)
+		return code;
+	if (optind < argc)
+		return usage_error("conformance", "'%s' is no option", argv[optind]);
+	if (r.vm.delivery == APF_DELIVERY_SYNC)
+		return usage_error("conformance", "--delivery sync: that is no implementation");
+	if (!r.kernel)
+		r.kernel = find_kernel(path, sizeof(path));
+	if (!r.kernel)
+		return usage_error("conformance", "--kernel is missing: there is no test kernel beside "
+				   "this program");
+	session_block_signals();
+	conf = malloc(sizeof(*conf));
+	code = conf ? conformance(&r, conf) : failed("conformance", -ENOMEM);
+	free(conf);
+	return code;
+}

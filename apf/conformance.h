@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * apf conformance: what its files share. A check is a short play: it runs the test
+ * kernel in VMs of one host implementation, talks to it through its console, and says
+ * of rows of docs/protocol.md what it has seen. A row passes if a check has seen
+ * it hold and none has seen it broken.
+ */
+#ifndef APF_CONFORMANCE_H
+#define APF_CONFORMANCE_H
+
+#include "cli.h"
+
+struct conf;
+struct conf_vm;
+
+/* A generation of the protocol as a host offers it to a guest that chose it. */
+struct conf_generation {
+	const char *name;	/* of --abi */
+	enum apf_abi_id abi;
+	char letter;		/* of its own rows */
+	bool in_kernel;		/* KVM has an implementation, too */
+	const char *words;	/* for the test kernel's command line */
+	uint32_t (*cpu_of)(uint32_t token);
+};
+
+struct conf_check {
+	const char *rows;	/* that it looks at, blanks between */
+	unsigned int generations;	/* bit n: conf_generations[n] */
+	void (*run)(struct conf *c);
+};
+
+/* Of the processor; both end with a zeroed element. */
+extern const struct conf_generation conf_generations[];
+extern const struct conf_check conf_checks[];
+extern const uint64_t conf_ram_start;	/* guest-physical address of RAM */
+/* Make the guest, whose APF is enabled, enable it once more. */
+void conf_enable_again(struct conf_vm *vm);
+
+/* --- conformance_rows.c --- */
+
+struct conf_row {
+	const char *id;
+	const char *what;	/* is seen when it passes */
+	const char *unseen;	/* why it cannot be seen from here, and what shows it instead */
+	const char *differs;	/* what KVM's own does otherwise, and why that is no failure here */
+};
+
+extern const struct conf_row conf_rows[];	/* ends with a zeroed element */
+#define CONF_ROWS_MAX 64u
+
+/* --- conformance.c --- */
+
+enum conf_verdict { CONF_UNSEEN, CONF_PASS, CONF_FAIL, CONF_DIFFERS };
+
+/* The kernel at rest, from which VMs are restored. */
+struct conf_saved {
+	const char *words;
+	unsigned int cpus, tasks, pages;
+	uint64_t kernel_end, user_start;	/* guest-physical */
+	char dir[256];
+};
+#define CONF_SAVED_MAX 8u
+
+/* A host implementation under test. */
+struct conf {
+	const struct conf_generation *gen;
+	enum apf_delivery delivery;
+	const char *kernel;
+	const char *rows;		/* wanted, as of --rows; NULL: all */
+	unsigned int cpus;		/* of VMs with several */
+	uint64_t timeout_ns;		/* for an answer of the guest */
+	uint64_t hold_ns;		/* how long a page is kept away while a check acts */
+	bool emulated;			/* privileged code does not run on the processor */
+	bool late;			/* hold_ns was too short */
+	char dir[200];			/* for snapshots */
+	struct conf_saved saved[CONF_SAVED_MAX];
+	unsigned int nr_saved, nr_dirs;
+	char trouble[256];		/* why the check cannot go on; "": it can */
+	struct {
+		enum conf_verdict verdict;
+		char why[256];
+	} found[CONF_ROWS_MAX];
+};
+
+/* What was seen of these rows; the first thing that does not hold is kept. */
+void conf_expect(struct conf *c, const char *rows, bool holds, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/* They cannot be seen here. */
+void conf_unseen(struct conf *c, const char *rows, const char *why);
+/* The check cannot go on: its rows fail with this text. The first one counts. */
+void conf_trouble(struct conf *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool conf_is_user(const struct conf *c);
+/* Is this row one of its generation, and wanted? */
+bool conf_asks_for(const struct conf *c, const char *id);
+
+/* --- conformance_report.c --- */
+
+struct conf_report {
+	FILE *out;
+	bool tap;
+	unsigned int number;		/* of the last TAP line */
+	unsigned int failed;		/* rows */
+	struct json_object *variants;	/* an array that grows */
+};
+
+void conf_report(struct conf_report *r, const struct conf *c);
+
+/* --- conformance_vm.c: one VM at a time, with the test kernel in it --- */
+
+struct conf_setup {
+	const char *words;		/* of its command line; tasks= and pages= come first */
+	unsigned int cpus;
+	uint64_t latency_ns;		/* of every page */
+	uint64_t lost_page, lost_pages;	/* of these, from user_start on, every read fails */
+	uint32_t max_outstanding;
+};
+
+struct conf_vm {
+	struct conf *c;
+	struct vmm *vm;
+	int out[2];			/* the console's lines */
+	char text[8192], line[4200];
+	size_t len;			/* of text */
+	struct conf_saved at;		/* what its kernel said of itself */
+	uint64_t preloaded;		/* pages */
+};
+
+/*
+ * Boot the kernel with all of its memory there, or run it from a snapshot of that, with
+ * only the kernel's own memory there. From here on a call that fails makes conf_trouble,
+ * after which all are without effect. vm is to be ended in any case.
+ */
+void conf_boot(struct conf *c, struct conf_vm *vm, const struct conf_setup *setup);
+void conf_restore(struct conf *c, struct conf_vm *vm, const struct conf_setup *setup);
+/* The same from another snapshot, of a VM restored with these words, in another mode. */
+void conf_restore_from(struct conf *c, struct conf_vm *vm, const struct conf_setup *setup,
+		       const char *dir, enum apf_delivery delivery);
+void conf_end(struct conf_vm *vm);
+
+/* Give a line to the guest; wait for one that starts with `answer`, "" if there is none. */
+void conf_say(struct conf_vm *vm, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+const char *conf_hear(struct conf_vm *vm, const char *answer);
+const char *conf_ask(struct conf_vm *vm, const char *answer, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The number behind " name=" in a line, decimal or 0x; 0 if it is not there. */
+uint64_t conf_number(const char *line, const char *name);
+void conf_sleep(uint64_t ns);
+/* Wait until the VM has ended by itself. */
+void conf_wait_end(struct conf_vm *vm);
+
+/* Save the VM in a new folder and end it; mp_states gets KVM's for each vCPU, room for 8. */
+void conf_save(struct conf_vm *vm, char dir[256], uint32_t *mp_states);
+/* Remove all snapshots and c->dir. */
+void conf_remove_saved(struct conf *c);
+
+struct conf_counts {
+	uint64_t np, slept, ready, woken, broadcasts, rejected;
+};
+/* The guest's counts. */
+struct conf_counts conf_counts(struct conf_vm *vm);
+/* The host's; zeroes where it is KVM. */
+struct apf_vcpu_stats conf_host(struct conf_vm *vm);
+uint64_t conf_blocked(struct conf_vm *vm);	/* interrupts that the APIC did not take */
+uint32_t conf_in_flight(struct conf_vm *vm, bool most);
+uint64_t conf_fetched(struct conf_vm *vm);	/* pages since the start */
+
+/* What the tokens of all notifications since the last call say. */
+struct conf_tokens {
+	unsigned int np, ready, all;	/* notifications */
+	unsigned int stray;		/* readies that answer no NP */
+	unsigned int open;		/* NPs without an answer, a wake-all being one */
+	unsigned int twice;		/* NPs with a token that was in use */
+	unsigned int odd;		/* tokens that are none, or another CPU's */
+	unsigned int most;		/* NPs open at once */
+};
+struct conf_tokens conf_tokens(struct conf_vm *vm);
+
+/* --- conformance_common.c: plays that several checks begin with, and the common rows --- */
+
+/* Run a job in this mode to its end. Expects right data of these rows. */
+struct conf_counts conf_job(struct conf_vm *vm, const char *rows, const char *mode);
+/* Let the job that was started come to its end. */
+struct conf_counts conf_finish(struct conf_vm *vm, const char *rows);
+/* Start a job and wait until every task sleeps for its page. Sets c->late if one came before. */
+struct conf_counts conf_start(struct conf_vm *vm);
+/* Wait until every page that was asked for is here, and the guest has had time to be told. */
+void conf_pages_came(struct conf_vm *vm);
+/* Wait for one more wake-all than `before`, if one comes within a while. */
+struct conf_counts conf_broadcast(struct conf_vm *vm, const struct conf_counts *before);
+
+void conf_check_touch(struct conf *c);
+void conf_check_cpus(struct conf *c);
+void conf_check_shared(struct conf *c);
+void conf_check_privileged(struct conf *c);
+void conf_check_full(struct conf *c);
+void conf_check_off(struct conf *c);
+void conf_check_wake_all(struct conf *c);
+void conf_check_saved(struct conf *c);
+void conf_check_halt_saved(struct conf *c);
+void conf_check_paused(struct conf *c);
+void conf_check_lost(struct conf *c);
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* The x86 checks of what holds a notification back, and what lets it go: rows I and N. */
+#include <abi/apf_abi_x86.h>
+
+#include "conformance_x86.h"
+
+#define MS		1000000ull
+#define APIC_SPURIOUS	0x80fu		/* x2APIC */
+#define APIC_ENABLED	0x100u
+#define APIC_LVT_TIMER	0x832u
+/* Retries of a blocked interrupt within 250 ms that are no spinning. */
+#define RETRIES_MAX	200u
+
+/* --- 2020-RFC --- */
+
+static struct conf_setup quick(void)
+{
+	return (struct conf_setup){ .words = TASKS_8_1, .cpus = 1, .latency_ns = 20 * MS };
+}
+
+static struct conf_setup held(struct conf *c)
+{
+	return (struct conf_setup){ .words = TASKS_8_1, .cpus = 1, .latency_ns = c->hold_ns };
+}
+
+/* A job in which the guest must not hear anything. */
+static void expect_silence(struct conf_vm *vm, const char *rows, const char *when)
+{
+	const struct conf_counts before = conf_counts(vm), n = conf_job(vm, rows, "touch");
+
+	conf_expect(vm->c, rows, n.np == before.np && n.ready == before.ready,
+		    "%s: %llu NPs, %llu readies", when, (unsigned long long)(n.np - before.np),
+		    (unsigned long long)(n.ready - before.ready));
+}
+
+void conf_check_pf2_off(struct conf *c)
+{
+	const struct conf_setup setup = quick();
+	struct conf_vm vm;
+
+	conf_restore(c, &vm, &setup);
+	expect_taken(&vm, "I3", APF_MSR_INT, 0);
+	expect_silence(&vm, "I3", "PF2 is off");
+	conf_expect(c, "I3", !conf_number(conf_ask(&vm, "@apf area", "area"), "reason"),
+		    "PF2 is off, and the area reads \"%s\"", vm.line);
+	conf_end(&vm);
+}
+
+/* The area as a ready leaves it that was not taken yet. */
+void conf_check_area_taken(struct conf *c)
+{
+	struct conf_setup setup = quick();
+	struct conf_counts asleep, n;
+	struct conf_vm vm;
+
+	conf_restore(c, &vm, &setup);
+	conf_ask(&vm, "@apf area", "poke 0 %u", APF_REASON_READY);
+	expect_silence(&vm, "I4", "the area is taken");
+	conf_ask(&vm, "@apf area", "area");
+	conf_expect(c, "I4", conf_number(vm.line, "reason") == APF_REASON_READY,
+		    "the host wrote into a taken area: \"%s\"", vm.line);
+	conf_end(&vm);
+
+	setup = held(c);
+	conf_restore(c, &vm, &setup);
+	asleep = conf_start(&vm);
+	conf_ask(&vm, "@apf area", "poke 0 %u", APF_REASON_READY);
+	conf_pages_came(&vm);
+	n = conf_counts(&vm);
+	conf_expect(c, "I4", n.ready == asleep.ready, "a ready came although the area was taken");
+	conf_ask(&vm, "@apf area", "poke 0 0");
+	n = conf_finish(&vm, "I4");
+	conf_expect(c, "I4", n.ready - asleep.ready == vm.at.tasks, "%llu readies for %u tasks",
+		    (unsigned long long)(n.ready - asleep.ready), vm.at.tasks);
+	conf_end(&vm);
+}
+
+void conf_check_as_2010(struct conf *c)
+{
+	const struct conf_setup setup = { .words = TASKS_8_1 " abi=2010", .cpus = 1,
+					  .latency_ns = 20 * MS };
+	struct conf_counts n;
+	struct conf_tokens t;
+	struct conf_vm vm;
+
+	conf_restore(c, &vm, &setup);
+	conf_expect(c, "I6", !(read_msr(&vm, APF_MSR_EN, NULL) & APF_EN_INT), "EN bit 3 is set");
+	n = conf_job(&vm, "I6", "touch");
+	t = conf_tokens(&vm);
+	conf_expect(c, "I6", t.np && t.np == t.ready && !t.stray && !n.rejected,
+		    "%u NPs, %u readies, %u stray, %llu rejected", t.np, t.ready, t.stray,
+		    (unsigned long long)n.rejected);
+	conf_end(&vm);
+}
+
+/* --- INT --- */
+
+void conf_check_without_bit3(struct conf *c)
+{
+	const struct conf_setup setup = quick();
+	struct conf_vm vm;
+
+	conf_restore(c, &vm, &setup);
+	expect_taken(&vm, "N2", APF_MSR_EN, read_msr(&vm, APF_MSR_EN, NULL) & ~APF_EN_INT);
+	expect_silence(&vm, "N2", "EN bit 3 is off");
+	conf_end(&vm);
+}
+
+/* An old reason word and a ready that the guest has not taken, while NPs and pages come. */
+void conf_check_words_taken(struct conf *c)
+{
+	const struct conf_setup setup = held(c);
+	const uint32_t old = 0x7f000;
+	struct conf_counts asleep, n;
+	struct conf_vm vm;
+
+	conf_restore(c, &vm, &setup);
+	conf_ask(&vm, "@apf area", "poke 0 %u", APF_REASON_READY);
+	conf_ask(&vm, "@apf area", "poke 4 %x", old);
+	asleep = conf_start(&vm);
+	conf_expect(c, "N3", asleep.np == vm.at.tasks, "%llu NPs for %u tasks",
+		    (unsigned long long)asleep.np, vm.at.tasks);
+	conf_pages_came(&vm);
+	write_msr(&vm, APF_MSR_ACK, APF_ACK_LOOK);
+	n = conf_counts(&vm);
+	conf_ask(&vm, "@apf area", "area");
+	conf_expect(c, "N4", n.ready == asleep.ready && conf_number(vm.line, "token") == old,
+		    "the token word was taken, yet %llu readies came and the area reads \"%s\"",
+		    (unsigned long long)(n.ready - asleep.ready), vm.line);
+	conf_ask(&vm, "@apf area", "poke 4 0");
+	write_msr(&vm, APF_MSR_ACK, ~0ull << 1);
+	n = conf_counts(&vm);
+	conf_expect(c, "N4", n.ready == asleep.ready, "an ACK without bit 0 made the host look");
+	write_msr(&vm, APF_MSR_ACK, ~0ull);
+	n = conf_finish(&vm, "N3 N4");
+	conf_expect(c, "N4", n.ready - asleep.ready == vm.at.tasks, "%llu readies for %u tasks",
+		    (unsigned long long)(n.ready - asleep.ready), vm.at.tasks);
+	conf_end(&vm);
+}
+
+/*
+ * Pages come while nobody takes their interrupt; the host must not spin. It may try at
+ * every exit, so the guest makes none meanwhile.
+ */
+static void wait_blocked(struct conf_vm *vm, const struct conf_counts *asleep, const char *rows)
+{
+	struct conf_counts n;
+	uint64_t blocked;
+
+	conf_pages_came(vm);
+	conf_say(vm, "delay 300000");
+	conf_sleep(50 * MS);
+	blocked = conf_blocked(vm);
+	conf_hear(vm, "@apf delayed");
+	blocked = conf_blocked(vm) - blocked;
+	n = conf_counts(vm);
+	conf_expect(vm->c, rows, n.ready == asleep->ready, "%llu readies came all the same",
+		    (unsigned long long)(n.ready - asleep->ready));
+	conf_expect(vm->c, rows, blocked <= RETRIES_MAX, "the host tried %llu times in 250 ms",
+		    (unsigned long long)blocked);
+}
+
+void conf_check_apic_off(struct conf *c)
+{
+	const struct conf_setup setup = held(c);
+	struct conf_counts asleep, n;
+	uint64_t spurious, timer;
+	struct conf_vm vm;
+	bool gp;
+
+	conf_restore(c, &vm, &setup);
+	spurious = read_msr(&vm, APIC_SPURIOUS, &gp);
+	timer = read_msr(&vm, APIC_LVT_TIMER, NULL);
+	conf_expect(c, "N6", !gp, "this machine has no x2APIC");
+	asleep = conf_start(&vm);
+	write_msr(&vm, APIC_SPURIOUS, spurious & ~(uint64_t)APIC_ENABLED);
+	wait_blocked(&vm, &asleep, "N6");
+	conf_expect(c, "N6", !conf_number(conf_ask(&vm, "@apf area", "area"), "token"),
+		    "a token that cannot be told stays in the area: \"%s\"", vm.line);
+	write_msr(&vm, APIC_SPURIOUS, spurious);
+	write_msr(&vm, APIC_LVT_TIMER, timer);
+	n = conf_finish(&vm, "N6");
+	conf_expect(c, "N6", n.ready - asleep.ready == vm.at.tasks, "%llu readies for %u tasks",
+		    (unsigned long long)(n.ready - asleep.ready), vm.at.tasks);
+	conf_end(&vm);
+}
+
+/* The token of the ready that is dropped stays in the area; disabling takes it back (C10). */
+void conf_check_low_vector(struct conf *c)
+{
+	const struct conf_setup setup = held(c);
+	struct conf_counts asleep;
+	uint64_t en, vector;
+	struct conf_vm vm;
+
+	conf_restore(c, &vm, &setup);
+	en = read_msr(&vm, APF_MSR_EN, NULL);
+	vector = read_msr(&vm, APF_MSR_INT, NULL);
+	expect_taken(&vm, "N1", APF_MSR_INT, 5);
+	asleep = conf_start(&vm);
+	wait_blocked(&vm, &asleep, "N1");
+	write_msr(&vm, APF_MSR_EN, 0);
+	conf_expect(c, "C10", !conf_number(conf_ask(&vm, "@apf area", "area"), "token"),
+		    "disabling leaves a token in the area: \"%s\"", vm.line);
+	conf_ask(&vm, "@apf area", "poke 4 0");
+	write_msr(&vm, APF_MSR_INT, vector);
+	write_msr(&vm, APF_MSR_EN, en);
+	conf_finish(&vm, "N1");
+	conf_end(&vm);
+}
