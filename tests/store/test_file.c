@@ -124,7 +124,7 @@ static void test_reads_go_straight_into_a_memfd_O_DIRECT_where_it_can(void **sta
 	munmap(view, PAGES * APF_PAGE_SIZE);
 	close(m);
 	if (!strstr(json, "\"direct\": true"))	/* then the bytes came through the page cache */
-		assert_non_null(strstr(json, "does not take O_DIRECT"));
+		assert_true(strstr(json, "does not take O_DIRECT") || strstr(json, "tmpfs"));
 }
 
 static void test_without_O_DIRECT_it_says_why(void **state)
@@ -226,7 +226,7 @@ static void test_a_big_hole_costs_one_look(void **state)
 	f.d.store->size = 8ull << 30;
 	seeks = 0;
 	for (unsigned int i = 0; i < 1000; i++)
-		assert_int_equal(drive_read(&f.d, 1 + i * 2000, 16, f.buf, &r), APF_IO_ZERO);
+		assert_int_equal(drive_read(&f.d, 16 + i * 2000, 16, f.buf, &r), APF_IO_ZERO);
 	assert_int_equal(seeks, 1);
 	close_file(&f);
 }
@@ -272,7 +272,7 @@ static void test_a_known_hole_of_a_file_that_shrinks_is_an_error_too(void **stat
 		open_file(&f, dirs[d], APF_PAGE_SIZE);
 		assert_int_equal(ftruncate(f.fd, PAGES * APF_PAGE_SIZE), 0);
 		f.d.store->size = PAGES * APF_PAGE_SIZE;
-		assert_int_equal(drive_read(&f.d, 2, 1, f.buf, &r), APF_IO_ZERO);
+		assert_int_equal(drive_read(&f.d, 5, 1, f.buf, &r), APF_IO_ZERO);
 		assert_int_equal(ftruncate(f.fd, 8 * APF_PAGE_SIZE), 0);
 		assert_int_equal(drive_read(&f.d, 4, 1, f.buf, &r), APF_IO_ZERO);
 		assert_int_equal(drive_read(&f.d, 6, 4, f.buf, &r), -EIO);
