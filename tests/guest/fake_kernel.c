@@ -98,6 +98,36 @@ static void op_cpuid(void *ctx, uint32_t leaf, uint32_t r[4])
 		r[0] = k->cpuid_features;
 }
 
+/* A13: what the library leaves in the upper halves, a host would have to refuse. */
+static uint64_t halves(const uint64_t x[2])
+{
+	if (x[0] >> 32 || x[1] >> 32)
+		__builtin_trap();
+	return x[0] | x[1] << 32;
+}
+
+static void op_hvc(void *ctx, const uint64_t x[7], uint64_t r[4])
+{
+	struct fake_kernel *k = ctx;
+	uint64_t what = halves(&x[1]);
+	uint32_t op = (uint32_t)(what >> APF_ARM64_OP_SHIFT);
+
+	memset(r, 0, 4 * sizeof(*r));
+	if (x[0] == APF_ARM64_FN_FEATURES) {
+		memcpy(r, k->features, sizeof(k->features));
+		return;
+	}
+	if (x[0] != APF_ARM64_FN_APF)
+		__builtin_trap();
+	note(k, FAKE_HVC, op, what);
+	k->log[(k->logged - 1) % FAKE_LOG].start = halves(&x[3]);
+	k->log[(k->logged - 1) % FAKE_LOG].size = halves(&x[5]);
+	if (op == APF_ARM64_OP_INFO)
+		memcpy(r, k->info, sizeof(k->info));
+	if (k->refusal && what == k->refused_call)
+		r[0] = (uint64_t)k->refusal;
+}
+
 static void op_eoi(void *ctx)
 {
 	note(ctx, FAKE_EOI, 0, 0);
@@ -106,7 +136,7 @@ static void op_eoi(void *ctx)
 const struct apf_guest_ops fake_ops = {
 	.cpu = op_cpu, .alloc = op_alloc, .can_sleep = op_can_sleep, .sleep = op_sleep,
 	.wake = op_wake, .halt = op_halt, .trace = op_trace, .wrmsr = op_wrmsr,
-	.cpuid = op_cpuid, .eoi = op_eoi,
+	.cpuid = op_cpuid, .hvc = op_hvc, .eoi = op_eoi,
 };
 
 void fake_boot(struct fake_kernel *k)
@@ -117,24 +147,88 @@ void fake_boot(struct fake_kernel *k)
 	k->guest.vector = 0xf3;
 }
 
+static bool is_arm64(const struct fake_kernel *k)
+{
+	return k->guest.abi >= APF_GUEST_ARM64_ABORT;
+}
+
 void fake_start(struct fake_kernel *k, enum apf_guest_abi abi, bool send_always)
 {
 	fake_boot(k);
 	k->guest.abi = abi;
 	k->guest.send_always = send_always;
 	for (k->cpu = FAKE_CPUS; k->cpu-- > 0;)
-		if (apf_guest_x86_enable(&k->guest))
+		if (fake_enable(k))
 			__builtin_trap();
 	k->cpu = 0;
 	k->logged = 0;
 }
 
+int fake_enable(struct fake_kernel *k)
+{
+	return is_arm64(k) ? apf_guest_arm64_enable(&k->guest) : apf_guest_x86_enable(&k->guest);
+}
+
+void fake_disable(struct fake_kernel *k)
+{
+	if (is_arm64(k))
+		apf_guest_arm64_disable(&k->guest);
+	else
+		apf_guest_x86_disable(&k->guest);
+}
+
+static struct apf_guest_x86_trap x86_trap(const struct fake_fault *f)
+{
+	return (struct apf_guest_x86_trap){ .cr2 = f->address, .user = f->user,
+					    .irqs_on = f->irqs_on };
+}
+
+static struct apf_guest_arm64_trap arm64_trap(const struct fake_fault *f)
+{
+	return (struct apf_guest_arm64_trap){
+		.far = f->address, .esr = f->user ? APF_ARM64_ESR_EL0 : APF_ARM64_ESR_EL1,
+		.pc = 0x1000, .irqs_on = f->irqs_on };
+}
+
+enum apf_guest_pf fake_notice(struct fake_kernel *k, const struct fake_fault *f,
+			      struct apf_guest_notice *n)
+{
+	const struct apf_guest_x86_trap x86 = x86_trap(f);
+	const struct apf_guest_arm64_trap arm64 = arm64_trap(f);
+
+	return is_arm64(k) ? apf_guest_arm64_notice(&k->guest, &arm64, n) :
+			     apf_guest_x86_notice(&k->guest, &x86, n);
+}
+
+enum apf_guest_pf fake_fault(struct fake_kernel *k, const struct fake_fault *f)
+{
+	const struct apf_guest_x86_trap x86 = x86_trap(f);
+	const struct apf_guest_arm64_trap arm64 = arm64_trap(f);
+	struct apf_guest_waiter w;
+
+	return is_arm64(k) ? apf_guest_arm64_abort(&k->guest, &arm64, &w) :
+			     apf_guest_x86_page_fault(&k->guest, &x86, &w);
+}
+
+void fake_ready_interrupt(struct fake_kernel *k)
+{
+	if (is_arm64(k))
+		apf_guest_arm64_ready(&k->guest);
+	else
+		apf_guest_x86_ready(&k->guest);
+}
+
+bool fake_ready_is_exception(const struct fake_kernel *k)
+{
+	return k->guest.abi == APF_GUEST_X86_2010 || k->guest.abi == APF_GUEST_ARM64_ABORT;
+}
+
 enum apf_guest_pf fake_np(struct fake_kernel *k, uint32_t token, struct apf_guest_notice *n)
 {
-	const struct apf_guest_x86_trap trap = { .cr2 = token, .user = true, .irqs_on = true };
+	const struct fake_fault fault = { .address = token, .user = true, .irqs_on = true };
 
 	fake_cpu(k)->area.reason = APF_REASON_NP;
-	return apf_guest_x86_notice(&k->guest, &trap, n);
+	return fake_notice(k, &fault, n);
 }
 
 enum apf_guest_pf fake_np_waits(struct fake_kernel *k, uint32_t token, struct apf_guest_waiter *w)
@@ -147,17 +241,17 @@ enum apf_guest_pf fake_np_waits(struct fake_kernel *k, uint32_t token, struct ap
 
 void fake_ready(struct fake_kernel *k, uint32_t token)
 {
-	const struct apf_guest_x86_trap trap = { .cr2 = token, .irqs_on = true };
+	const struct fake_fault fault = { .address = token, .irqs_on = true };
 	struct apf_guest_notice n;
 
-	if (k->guest.abi != APF_GUEST_X86_INT)
+	if (fake_ready_is_exception(k) || k->guest.abi == APF_GUEST_X86_RFC)
 		fake_cpu(k)->area.reason = APF_REASON_READY;
-	if (k->guest.abi == APF_GUEST_X86_2010) {
-		apf_guest_x86_notice(&k->guest, &trap, &n);
+	if (fake_ready_is_exception(k)) {
+		fake_notice(k, &fault, &n);
 		return;
 	}
 	fake_cpu(k)->area.token = token;
-	apf_guest_x86_ready(&k->guest);
+	fake_ready_interrupt(k);
 }
 
 uint32_t fake_find(const struct fake_kernel *k, enum fake_act act, uint32_t a)
@@ -175,4 +269,16 @@ uint32_t fake_count(const struct fake_kernel *k, enum fake_act act, uint32_t a)
 	for (uint32_t i = 0; i < k->logged; i++)
 		count += k->log[i].act == act && k->log[i].a == a;
 	return count;
+}
+
+uint32_t fake_find_off(const struct fake_kernel *k)
+{
+	const uint64_t arm64_off = (uint64_t)APF_ARM64_OP_ENABLE << APF_ARM64_OP_SHIFT;
+	uint32_t i = 0;
+
+	for (; i < k->logged; i++)
+		if ((k->log[i].act == FAKE_WRMSR && k->log[i].a == APF_MSR_EN && !k->log[i].b) ||
+		    (k->log[i].act == FAKE_HVC && k->log[i].b == arm64_off))
+			return i;
+	return FAKE_LOG;
 }

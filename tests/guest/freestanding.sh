@@ -1,12 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # libapf-guest needs no symbol from outside: linked in one piece, nothing is undefined.
+#	freestanding.sh LIBRARY COMPILER...
 set -eu
+library=$1
+shift
 object=$(mktemp)
 trap 'rm -f "$object"' EXIT
-ld -r --whole-archive "$1" -o "$object"
-undefined=$(nm -u "$object")
-if [ -n "$undefined" ]; then
-	echo "libapf-guest needs: $undefined"
-	exit 1
-fi
+"$@" -shared -nostdlib -Wl,--no-undefined -Wl,--whole-archive "$library" -o "$object"
