@@ -43,7 +43,7 @@ struct conf_counts conf_start(struct conf_vm *vm)
 				     (unsigned long long)(c.slept - c.woken));
 		}
 	} while (!*vm->c->trouble && c.slept - c.woken < vm->at.tasks);
-	return c;
+	return conf_counts(vm);	/* tasks may have run while the last ones were printed */
 }
 
 void conf_pages_came(struct conf_vm *vm)
