@@ -52,6 +52,17 @@ static void test_C4a_timer_interrupts_are_served_while_the_vcpu_is_halted(void *
 	free(vm);
 }
 
+static void test_C4a_900_halts_among_timer_interrupts_lose_nothing(void **state)
+{
+	struct vm *vm = VM(.scenario = KERNEL_READS, .filters = "latency:2ms,", .pages = 900);
+
+	assert_int_equal(run_vm(vm), 0);
+	check_values(vm, 1);
+	free_vm(vm);
+	assert_true(vm->stats.engine.halts >= 900);
+	free(vm);
+}
+
 static void test_C4b_with_interrupts_off_the_vcpu_waits_and_serves_nothing(void **state)
 {
 	struct vm *vm = VM(.scenario = KERNEL_READS_IRQS_OFF, .filters = "latency:5ms,", .pages = 8);
@@ -160,6 +171,7 @@ static const struct CMUnitTest common_tests[] = {
 	cmocka_unit_test(test_C1_C11_user_reads_get_NP_and_ready_with_the_same_token),
 	cmocka_unit_test(test_L11_a_ready_ends_the_guests_own_halt),
 	cmocka_unit_test(test_C4a_timer_interrupts_are_served_while_the_vcpu_is_halted),
+	cmocka_unit_test(test_C4a_900_halts_among_timer_interrupts_lose_nothing),
 	cmocka_unit_test(test_C4b_with_interrupts_off_the_vcpu_waits_and_serves_nothing),
 	cmocka_unit_test(test_C16_a_snapshot_stores_an_artificial_halt_as_runnable),
 	cmocka_unit_test(test_N10_a_page_lost_for_good_stops_the_run_and_is_named),
