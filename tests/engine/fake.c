@@ -18,6 +18,8 @@ static uint32_t *word(struct fake *g, uint64_t gpa)
 {
 	if (gpa == AREA + APF_AREA_REASON)
 		return &g->reason;
+	if (gpa == AREA + APF_ARM64_AREA_BUSY && g->is_arm)
+		return &g->busy;
 	assert_int_equal(gpa, AREA + APF_AREA_TOKEN);
 	return &g->token;
 }
@@ -39,6 +41,7 @@ static int fake_write32(void *ctx, uint64_t gpa, uint32_t value)
 
 	if (g->unreachable || g->read_only)
 		return -EFAULT;
+	assert_ptr_not_equal(w, &g->busy);
 	*w = value;
 	if (w == &g->token)
 		note(g, value ? 'T' : '0');
@@ -59,8 +62,19 @@ static int fake_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	assert_int_equal(vcpu_id, 5);
 	g->vector = vector;
 	g->raises += g->raise_result > 0;
+	g->line = g->raise_result > 0;
 	note(g, 'R');
 	return g->raise_result;
+}
+
+static void fake_lower(void *ctx, uint32_t vcpu_id, uint8_t irq)
+{
+	struct fake *g = ctx;
+
+	assert_int_equal(vcpu_id, 5);
+	assert_int_equal(irq, PPI);
+	g->line = false;
+	note(g, 'L');
 }
 
 static int fake_inject(void *ctx, uint32_t token)
@@ -81,12 +95,14 @@ static const struct apf_engine_ops ops = {
 	.is_ram = fake_is_ram,
 	.raise = fake_raise,
 	.inject = fake_inject,
+	.lower = fake_lower,
 };
 
 void fake_init(struct fake *g, struct apf_vcpu_config cfg)
 {
 	memset(g, 0, sizeof(*g));
 	g->raise_result = 1;
+	g->is_arm = cfg.abi == APF_ABI_ARM64;
 	assert_int_equal(apf_vcpu_init(g->mem, sizeof(g->mem), &cfg, &ops, g, &g->v), 0);
 }
 
@@ -114,6 +130,48 @@ void fake_on(struct fake *g, struct apf_vcpu_config cfg)
 			ack(g);
 	}
 	fake_forget(g);
+}
+
+void fake_arm_on(struct fake *g, struct apf_vcpu_config cfg, uint64_t what)
+{
+	fake_init(g, cfg);
+	if (what & APF_ARM64_INT) {
+		assert_int_equal(ask(g, what, 0, 0), 0);
+		assert_int_equal(g->token, APF_TOKEN_BROADCAST);
+		assert_int_equal(arm_ack(g), 0);
+	} else {
+		assert_int_equal(ask(g, what, 0, 0), APF_OUT_KICK);
+		assert_int_equal(enter(g), 0);
+		assert_int_equal(handle(g), APF_TOKEN_BROADCAST);
+	}
+	fake_forget(g);
+}
+
+int64_t call(struct fake *g, const uint64_t x[6], unsigned int *out)
+{
+	uint64_t r[4] = { 7, 7, 7, 7 };
+
+	assert_int_equal(apf_vcpu_call(g->v, x, r, out), 0);
+	assert_null(broken_invariant(g->v));
+	if (x[0] | (x[1] ^ OP(INFO) >> 32))
+		assert_int_equal(r[1] | r[2] | r[3], 0);
+	return (int64_t)r[0];
+}
+
+unsigned int ask(struct fake *g, uint64_t what, uint64_t start, uint64_t size)
+{
+	const uint64_t x[6] = { (uint32_t)what, what >> 32, (uint32_t)start, start >> 32,
+				(uint32_t)size, size >> 32 };
+	unsigned int out = ~0u;
+
+	assert_int_equal(call(g, x, &out), APF_ARM64_SUCCESS);
+	return out;
+}
+
+unsigned int arm_ack(struct fake *g)
+{
+	consume(g);
+	return ask(g, OP(ACK), 0, 0);
 }
 
 unsigned int write_reg(struct fake *g, uint32_t reg, uint64_t value)
