@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hostile host against libapf-guest: any words in the area at any time, any
- * #PF, interrupts nobody asked for, refused control writes. The host may stop the
- * guest; it must not corrupt its lists, wake anyone twice or who does not wait, or
- * leave anyone asleep once the CPU is offline.
+ * #PF or data abort, interrupts nobody asked for, refused control writes and calls. The
+ * host may stop the guest; it must not corrupt its lists, wake anyone twice or who does
+ * not wait, or leave anyone asleep once the CPU is offline.
  *
  * The input is a sequence of steps of up to 10 bytes: what happens, and its values.
  */
@@ -67,7 +67,7 @@ static bool op_can_sleep(void *ctx)
 	return !((struct fuzz *)ctx)->no_sleep;
 }
 
-/* Only apf_guest_x86_page_fault comes here, and the harness calls it with no_sleep. */
+/* Only the whole hook comes here, and the harness calls it with no_sleep. */
 static void op_sleep(void *ctx, struct apf_guest_waiter *w)
 {
 	(void)ctx;
@@ -105,9 +105,69 @@ static void op_cpuid(void *ctx, uint32_t leaf, uint32_t r[4])
 		r[i] = take(ctx, 4);
 }
 
+static uint64_t halves(const uint64_t x[2])
+{
+	check(!(x[0] >> 32) && !(x[1] >> 32));
+	return x[0] | x[1] << 32;
+}
+
+static void op_hvc(void *ctx, const uint64_t x[7], uint64_t r[4])
+{
+	struct fuzz *f = ctx;
+	uint64_t what = halves(&x[1]);
+	uint32_t op = (uint32_t)(what >> APF_ARM64_OP_SHIFT);
+	bool refused = f->refused & 1;
+
+	check(x[0] == APF_ARM64_FN_FEATURES || x[0] == APF_ARM64_FN_APF);
+	if (x[0] == APF_ARM64_FN_FEATURES || op == APF_ARM64_OP_INFO) {
+		for (int i = 0; i < 4; i++)
+			r[i] = take(ctx, 4);
+		return;
+	}
+	check(op == APF_ARM64_OP_ENABLE || op == APF_ARM64_OP_REGION || op == APF_ARM64_OP_ACK);
+	check(!(what & APF_ARM64_ADDR_MASK) ||
+	      (what & APF_ARM64_ADDR_MASK) == f->guest.cpu[f->cpu]->phys);
+	check(op == APF_ARM64_OP_REGION || (!halves(&x[3]) && !halves(&x[5])));
+	f->refused >>= 1;
+	memset(r, 0, 4 * sizeof(*r));
+	if (refused)
+		r[0] = (uint64_t)(int64_t)APF_ARM64_NOT_SUPPORTED;
+}
+
 static void op_eoi(void *ctx)
 {
 	(void)ctx;
+}
+
+/* --- the library, of whichever architecture --- */
+
+static bool is_arm64(const struct fuzz *f)
+{
+	return f->guest.abi >= APF_GUEST_ARM64_ABORT;
+}
+
+static void enable(struct fuzz *f)
+{
+	if (is_arm64(f))
+		apf_guest_arm64_enable(&f->guest);
+	else
+		apf_guest_x86_enable(&f->guest);
+}
+
+static void disable(struct fuzz *f)
+{
+	if (is_arm64(f))
+		apf_guest_arm64_disable(&f->guest);
+	else
+		apf_guest_x86_disable(&f->guest);
+}
+
+static void ready(struct fuzz *f)
+{
+	if (is_arm64(f))
+		apf_guest_arm64_ready(&f->guest);
+	else
+		apf_guest_x86_ready(&f->guest);
 }
 
 static void write_area(struct fuzz *f)
@@ -116,6 +176,8 @@ static void write_area(struct fuzz *f)
 
 	area->reason = take(f, 1);
 	area->token = take(f, 4);
+	if (is_arm64(f))
+		f->guest.cpu[f->cpu]->area_arm64.busy = take(f, 1) & 1;
 }
 
 /* While a CPU halts the host does what it likes; in the end the CPU is taken offline. */
@@ -124,39 +186,67 @@ static void op_halt(void *ctx)
 	struct fuzz *f = ctx;
 
 	write_area(f);
-	apf_guest_x86_ready(&f->guest);
+	ready(f);
 	if (++f->halts > PATIENCE)
-		apf_guest_x86_disable(&f->guest);
+		disable(f);
 }
 
 static const struct apf_guest_ops ops = {
 	.cpu = op_cpu, .alloc = op_alloc, .can_sleep = op_can_sleep, .sleep = op_sleep,
-	.wake = op_wake, .halt = op_halt, .wrmsr = op_wrmsr, .cpuid = op_cpuid, .eoi = op_eoi,
+	.wake = op_wake, .halt = op_halt, .wrmsr = op_wrmsr, .cpuid = op_cpuid, .hvc = op_hvc,
+	.eoi = op_eoi,
 };
 
 /* --- steps --- */
 
-static struct apf_guest_x86_trap take_trap(struct fuzz *f)
-{
-	uint32_t flags = take(f, 1);
+/* A fault for both: what is no error code is no syndrome. */
+struct fault {
+	struct apf_guest_x86_trap x86;
+	struct apf_guest_arm64_trap arm64;
+};
 
-	return (struct apf_guest_x86_trap){
-		.user = flags & 1, .irqs_on = flags & 2, .error_code = flags >> 2 & 7,
-		.cr2 = take(f, 4) | (flags & 0x80 ? (uint64_t)flags << 40 : 0),
+static struct fault take_fault(struct fuzz *f)
+{
+	uint32_t flags = take(f, 1), odd = flags >> 2 & 7;
+	uint64_t address = take(f, 4) | (flags & 0x80 ? (uint64_t)flags << 40 : 0);
+	bool user = flags & 1, irqs_on = flags & 2;
+
+	return (struct fault){
+		.x86 = { .cr2 = address, .error_code = odd, .user = user, .irqs_on = irqs_on },
+		.arm64 = { .far = address, .irqs_on = irqs_on,
+			   .esr = (user ? APF_ARM64_ESR_EL0 : APF_ARM64_ESR_EL1) ^ odd,
+			   .pc = is_arm64(f) ? take(f, 1) : 0 },
 	};
+}
+
+/* May the guest have taken this for an NP? */
+static void check_notice(const struct fuzz *f, const struct fault *fault, uint32_t token)
+{
+	const struct apf_guest *g = &f->guest;
+
+	check(fault->x86.cr2 == token && !fault->x86.error_code && fault->x86.irqs_on);
+	check(token && token != APF_TOKEN_BROADCAST);
+	check(fault->x86.user || g->send_always);
+	if (!is_arm64(f))
+		return;
+	check(!g->keeps_busy || !g->cpu[f->cpu]->area_arm64.busy);
+	for (uint32_t i = 0; i < g->regions; i++)
+		check(fault->arm64.pc < g->region[i].start ||
+		      fault->arm64.pc - g->region[i].start >= g->region[i].size);
 }
 
 static void step_notice(struct fuzz *f)
 {
-	struct apf_guest_x86_trap trap = take_trap(f);
+	struct fault fault = take_fault(f);
 	uint32_t slot = take(f, 1) % NOTICES;
-	enum apf_guest_pf found = apf_guest_x86_notice(&f->guest, &trap, &f->notice[slot]);
+	struct apf_guest_notice *n = &f->notice[slot];
+	enum apf_guest_pf found = is_arm64(f) ?
+		apf_guest_arm64_notice(&f->guest, &fault.arm64, n) :
+		apf_guest_x86_notice(&f->guest, &fault.x86, n);
 
 	f->has_notice[slot] = found == APF_GUEST_PF_WAIT;
-	if (!f->has_notice[slot])
-		return;
-	check(trap.cr2 == f->notice[slot].token && trap.error_code == 0 && trap.irqs_on);
-	check(f->notice[slot].token && f->notice[slot].token != APF_TOKEN_BROADCAST);
+	if (f->has_notice[slot])
+		check_notice(f, &fault, n->token);
 }
 
 static void step_wait(struct fuzz *f)
@@ -179,29 +269,62 @@ static void step_wait(struct fuzz *f)
 		free(w);
 }
 
-static void step_page_fault(struct fuzz *f)
+static void step_fault(struct fuzz *f)
 {
-	struct apf_guest_x86_trap trap = take_trap(f);
+	struct fault fault = take_fault(f);
 	struct apf_guest_waiter w;
 
 	f->no_sleep = true;
 	f->halts = 0;
-	check(apf_guest_x86_page_fault(&f->guest, &trap, &w) != APF_GUEST_PF_WAIT);
+	check((is_arm64(f) ? apf_guest_arm64_abort(&f->guest, &fault.arm64, &w) :
+	       apf_guest_x86_page_fault(&f->guest, &fault.x86, &w)) != APF_GUEST_PF_WAIT);
+}
+
+static void disable_all(struct fuzz *f)
+{
+	uint32_t cpu = f->cpu;
+
+	for (f->cpu = 0; f->cpu < CPUS; f->cpu++)
+		disable(f);
+	for (int i = 0; i < WAITERS; i++)
+		check(!f->sleeping[i]);
+	f->cpu = cpu;
 }
 
 /* The generation changes only while APF is off everywhere. */
 static void step_boot(struct fuzz *f)
 {
-	uint32_t cpu = f->cpu;
-
-	for (f->cpu = 0; f->cpu < CPUS; f->cpu++)
-		apf_guest_x86_disable(&f->guest);
-	for (int i = 0; i < WAITERS; i++)
-		check(!f->sleeping[i]);
-	f->cpu = cpu;
-	f->guest.abi = take(f, 1) % (APF_GUEST_X86_INT + 1);
+	disable_all(f);
+	f->guest.abi = take(f, 1) % (APF_GUEST_ARM64_INT + 1);
 	f->guest.send_always = take(f, 1) & 1;
-	apf_guest_x86_enable(&f->guest);
+	enable(f);
+}
+
+/* And so do the regions, and whether there is a busy word. */
+static void step_regions(struct fuzz *f)
+{
+	uint64_t start = take(f, 1), size = take(f, 1);
+
+	disable_all(f);
+	apf_guest_arm64_add_region(&f->guest, start, size);
+	check(f->guest.regions <= APF_ARM64_REGIONS);
+	f->guest.keeps_busy = size & 1;
+}
+
+static void step_busy(struct fuzz *f)
+{
+	apf_guest_arm64_busy_begin(&f->guest);
+	step_fault(f);
+	apf_guest_arm64_busy_end(&f->guest);
+}
+
+static void detect(struct fuzz *f)
+{
+	enum apf_guest_abi found = is_arm64(f) ? apf_guest_arm64_detect(&f->guest) :
+						 apf_guest_x86_detect(&f->guest);
+
+	check(is_arm64(f) || found <= APF_GUEST_X86_INT);
+	check(found != APF_GUEST_ARM64_INT || (f->guest.intid >= 16 && f->guest.intid < 32));
 }
 
 static void check_lists(const struct fuzz *f)
@@ -228,7 +351,7 @@ static void check_lists(const struct fuzz *f)
 
 static void step(struct fuzz *f)
 {
-	switch (take(f, 1) % 9) {
+	switch (take(f, 1) % 11) {
 	case 0:
 		write_area(f);
 		break;
@@ -239,7 +362,7 @@ static void step(struct fuzz *f)
 		step_wait(f);
 		break;
 	case 3:
-		apf_guest_x86_ready(&f->guest);
+		ready(f);
 		break;
 	case 4:
 		f->cpu = (f->cpu + 1) % CPUS;
@@ -248,14 +371,20 @@ static void step(struct fuzz *f)
 		step_boot(f);
 		break;
 	case 6:
-		step_page_fault(f);
+		step_fault(f);
 		break;
 	case 7:
-		apf_guest_x86_enable(&f->guest);
+		enable(f);
 		break;
 	case 8:
 		f->refused = take(f, 1);
-		apf_guest_x86_detect(&f->guest);
+		detect(f);
+		break;
+	case 9:
+		step_regions(f);
+		break;
+	case 10:
+		step_busy(f);
 		break;
 	}
 	check_lists(f);
