@@ -198,11 +198,13 @@ uint64_t apf_fetch_backoff(const struct apf_mem *m, uint32_t tries)
 	return m->cfg.retry_ns << doublings;
 }
 
+/* What has come is not read again. */
 static void retry_due(struct apf_timer *t)
 {
 	struct fetch *f = apf_container_of(t, struct fetch, io.timer);
+	struct fetcher *p = &f->mem->fetcher;
 
-	append(&f->mem->fetcher.ready, f);
+	append(f->res < 0 ? &p->ready : &p->finished, f);
 }
 
 static void retry_later(struct apf_mem *m, struct fetch *f)
@@ -214,27 +216,38 @@ static void retry_later(struct apf_mem *m, struct fetch *f)
 			   apf_loop_now(m->loop) + apf_fetch_backoff(m, f->tries));
 }
 
-static void failed(struct apf_mem *m, struct fetch *f)
+/* What was read so far must neither stay nor stand where a later try finds a zero page. */
+static void forget(struct apf_mem *m, const struct fetch *f)
+{
+	fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		  (off_t)page_offset(m, f->page), (off_t)page_offset(m, f->n));
+}
+
+/* err: of the read, or of placing what it brought. */
+static void failed(struct apf_mem *m, struct fetch *f, int err)
 {
 	uint32_t n = f->n;
 
-	/* What was read so far must neither stay nor stand where a later try finds a zero page. */
-	fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		  (off_t)page_offset(m, f->page), (off_t)page_offset(m, n));
 	if (n == 1 && f->tries == m->cfg.retries) {
+		f->res = err;
 		lost(m, f);
 		return;
 	}
 	/* One bad page must not take its neighbours along: from now on each for itself. */
-	for (uint32_t i = 1; i < n; i++)
-		retry_later(m, get(m, f->page + i, 1));
 	f->n = 1;
+	for (uint32_t i = 1; i < n; i++) {
+		struct fetch *other = get(m, f->page + i, 1);
+
+		other->res = f->res;
+		retry_later(m, other);
+	}
 	retry_later(m, f);
 }
 
 /*
  * Make visible what has come, then tell: C15 begins here. The state is set after
- * the page is in A, and done is called after that.
+ * the page is in A, and done is called after that. Where placing stops half way, the
+ * guest may have written to the first half: it is placed again, never read again.
  */
 void apf_fetch_finish(struct apf_mem *m)
 {
@@ -244,16 +257,16 @@ void apf_fetch_finish(struct apf_mem *m)
 		struct fetch *f = take_first(&p->finished);
 		int r = f->res;
 
-		if (r >= 0) {
+		if (r < 0) {
+			forget(m, f);
+		} else {
 			r = apf_trap_place(m, f->page, f->n, r == APF_IO_ZERO);
-			f->io.error = r < 0 ? "the page has come but cannot be mapped" : NULL;
+			f->io.error = "the page has come but cannot be mapped";
 		}
-		if (r >= 0) {
+		if (r < 0)
+			failed(m, f, r);
+		else
 			arrived(m, f);
-			continue;
-		}
-		f->res = r;
-		failed(m, f);
 	}
 	flush(m);
 }

@@ -13,6 +13,7 @@
 #include "touch.h"
 
 struct fake fake;
+uint32_t page_size;
 
 static struct {
 	pthread_mutex_t lock;
@@ -35,9 +36,38 @@ uint64_t now_ns(void)
 	return apf_clock_ns();
 }
 
+int want(struct apf_mem *m, uint64_t n)
+{
+	return apf_mem_want(m, n * SMALL);
+}
+
+int need(struct apf_mem *m, uint64_t n, uint64_t count)
+{
+	return apf_mem_need(m, n * SMALL, count * SMALL);
+}
+
+bool resident(const struct apf_mem *m, uint64_t n)
+{
+	return apf_mem_resident(m, n * SMALL);
+}
+
+struct apf_mem_stats stats(const struct apf_mem *m)
+{
+	struct apf_mem_stats s;
+
+	apf_mem_stats(m, &s);
+	assert_int_equal((s.fetched | s.zero | s.failed | s.max_in_flight) % SMALL, 0);
+	s.fetched /= SMALL;
+	s.zero /= SMALL;
+	s.failed /= SMALL;
+	s.in_flight /= SMALL;
+	s.max_in_flight /= SMALL;
+	return s;
+}
+
 static uint64_t word(uint64_t page, unsigned int i)
 {
-	uint64_t seed = page * 512 + i;
+	uint64_t seed = page * (page_size / 8) + i;
 
 	return apf_random(&seed) | 1;	/* no word of a page is zero */
 }
@@ -46,7 +76,7 @@ void fake_fill(void *page, uint64_t n)
 {
 	uint64_t *p = page;
 
-	for (unsigned int i = 0; i < APF_PAGE_SIZE / 8; i++)
+	for (unsigned int i = 0; i < page_size / 8; i++)
 		p[i] = word(n, i);
 }
 
@@ -54,7 +84,7 @@ bool fake_is_page(const void *page, uint64_t n)
 {
 	const uint64_t *p = page;
 
-	for (unsigned int i = 0; i < APF_PAGE_SIZE / 8; i++)
+	for (unsigned int i = 0; i < page_size / 8; i++)
 		if (p[i] != word(n, i))
 			return false;
 	return true;
@@ -64,7 +94,7 @@ bool fake_is_zero(const void *page)
 {
 	const uint64_t *p = page;
 
-	for (unsigned int i = 0; i < APF_PAGE_SIZE / 8; i++)
+	for (unsigned int i = 0; i < page_size / 8; i++)
 		if (p[i])
 			return false;
 	return true;
@@ -77,7 +107,7 @@ static int result_of(uint64_t page)
 
 static void finish(struct apf_io *io)
 {
-	uint64_t first = io->offset / APF_PAGE_SIZE, n = io->len / APF_PAGE_SIZE, zeroes = 0;
+	uint64_t first = io->offset / page_size, n = io->len / page_size, zeroes = 0;
 	int res = 0;
 
 	for (uint64_t i = 0; i < n && res >= 0; i++) {
@@ -87,10 +117,10 @@ static void finish(struct apf_io *io)
 	if (res >= 0)
 		res = zeroes == n ? APF_IO_ZERO : 0;
 	for (uint64_t i = 0; i < n && !res; i++) {
-		char *page = (char *)io->buf + i * APF_PAGE_SIZE;
+		char *page = (char *)io->buf + i * page_size;
 
 		if (result_of(first + i) == APF_IO_ZERO)
-			memset(page, 0, APF_PAGE_SIZE);
+			memset(page, 0, page_size);
 		else
 			fake_fill(page, first + i);
 	}
@@ -104,13 +134,13 @@ static void fake_submit(struct apf_store *s, struct apf_io *io)
 	bool hold;
 
 	own.loop = s->loop;
-	for (uint64_t i = 0; i < io->len / APF_PAGE_SIZE; i++)
-		atomic_fetch_add(&fake.reads[io->offset / APF_PAGE_SIZE + i], 1);
+	for (uint64_t i = 0; i < io->len / page_size; i++)
+		atomic_fetch_add(&fake.reads[io->offset / page_size + i], 1);
 	atomic_fetch_add(&fake.requests, 1);
 	if (running > fake.most_running)
 		fake.most_running = running;
-	if (io->len / APF_PAGE_SIZE > fake.biggest)
-		fake.biggest = io->len / APF_PAGE_SIZE;
+	if (io->len / page_size > fake.biggest)
+		fake.biggest = io->len / page_size;
 	if (fake.scribble)
 		memset(io->buf, 0xee, io->len / 2);
 	pthread_mutex_lock(&own.lock);
@@ -158,7 +188,7 @@ void fake_wait_running(unsigned int n)
 
 static int fake_open(struct apf_store *s, const char *arg)
 {
-	s->size = (fake.pages ? fake.pages : FAKE_PAGES) * APF_PAGE_SIZE;
+	s->size = (fake.pages ? fake.pages : FAKE_PAGES) * page_size;
 	return 0;
 }
 
@@ -181,7 +211,7 @@ int fake_reset(void **state)
 
 int fake_file(const char *dir, char *path, uint64_t n)
 {
-	char page[APF_PAGE_SIZE];
+	char page[page_size];
 	int fd;
 
 	snprintf(path, 64, "%s/apf-memory-XXXXXX", dir);
@@ -189,7 +219,7 @@ int fake_file(const char *dir, char *path, uint64_t n)
 	assert_true(fd >= 0);
 	for (uint64_t i = 0; i < n; i++) {
 		fake_fill(page, i);
-		assert_int_equal(write(fd, page, sizeof(page)), sizeof(page));
+		assert_int_equal(write(fd, page, page_size), page_size);
 	}
 	fsync(fd);
 	return fd;
@@ -199,14 +229,19 @@ void results_done(void *ctx, const struct apf_mem_done *d, unsigned int n)
 {
 	struct results *r = ctx;
 
+	unsigned int pages = 0;
+
 	for (unsigned int i = 0; i < n; i++) {
+		if (d[i].page % SMALL != SMALL - 1)
+			continue;
 		atomic_store(&r->last_res, d[i].res);
-		atomic_store(&r->last_page, d[i].page);
+		atomic_store(&r->last_page, d[i].page / SMALL);
 		if (d[i].res < 0)
 			atomic_fetch_add(&r->lost, 1);
+		pages++;
 	}
 	atomic_fetch_add(&r->calls, 1);
-	atomic_fetch_add(&r->n, n);
+	atomic_fetch_add(&r->n, pages);
 }
 
 void results_wait(struct results *r, unsigned int n)
@@ -220,9 +255,13 @@ void results_wait(struct results *r, unsigned int n)
 
 bool kernel_lacks_something(void)
 {
-	struct apf_mem_config cfg = { .size = APF_PAGE_SIZE, .trap = APF_TRAP_POISON };
+	const char *wish = getenv("APF_TEST_PAGE_SIZE");
+	uint32_t host = (uint32_t)sysconf(_SC_PAGESIZE), wished = wish ? (uint32_t)atoi(wish) : 0;
+	struct apf_mem_config cfg = { .trap = APF_TRAP_POISON };
 	struct apf_mem *m;
 
+	page_size = wished > host ? wished : host;
+	cfg.size = page_size;
 	fake_reset(NULL);
 	if (!apf_store_open("fake", &cfg.store) && !apf_mem_create(&cfg, &m)) {
 		apf_mem_destroy(m);
@@ -239,6 +278,7 @@ struct apf_mem *ram_with(struct apf_mem_config cfg, const char *spec, struct res
 	int err;
 
 	touch_init();
+	cfg.page_size = page_size;
 	if (r)
 		memset(r, 0, sizeof(*r));
 	if (cfg.trap != APF_TRAP_NONE && apf_store_open(spec ? spec : "fake", &cfg.store))
@@ -255,7 +295,7 @@ struct apf_mem *ram_with(struct apf_mem_config cfg, const char *spec, struct res
 
 struct apf_mem *ram_on(const char *spec, uint64_t pages, enum apf_trap trap, struct results *r)
 {
-	return ram_with((struct apf_mem_config){ .size = pages * APF_PAGE_SIZE, .trap = trap },
+	return ram_with((struct apf_mem_config){ .size = pages * page_size, .trap = trap },
 			spec, r);
 }
 

@@ -35,6 +35,20 @@ struct fake {
 
 extern struct fake fake;
 
+/*
+ * Bytes of a page in all tests: the host's page, or what APF_TEST_PAGE_SIZE says if that
+ * is more. The numbers of small pages that it holds begin at n * SMALL for page n.
+ */
+extern uint32_t page_size;
+#define SMALL	(page_size / APF_PAGE_SIZE)
+#define CHUNK	((2u << 20) / page_size)	/* pages that are armed in one go */
+
+/* The calls of the interface, with numbers and counts of such pages. */
+int want(struct apf_mem *m, uint64_t n);
+int need(struct apf_mem *m, uint64_t n, uint64_t count);
+bool resident(const struct apf_mem *m, uint64_t n);
+struct apf_mem_stats stats(const struct apf_mem *m);
+
 /* What page n of a fake store or of a file made by fake_file holds. */
 void fake_fill(void *page, uint64_t n);
 bool fake_is_page(const void *page, uint64_t n);
@@ -51,7 +65,7 @@ void fake_wait_running(unsigned int n);
 /* A file with n such pages; path must have 64 bytes. Returns its fd. */
 int fake_file(const char *dir, char *path, uint64_t n);
 
-/* Results that `done` was called with. */
+/* Results that `done` was called with; a page counts with the last of its small pages. */
 struct results {
 	atomic_uint calls, n, lost;
 	atomic_int last_res;
@@ -62,7 +76,7 @@ void results_done(void *ctx, const struct apf_mem_done *d, unsigned int n);
 void results_wait(struct results *r, unsigned int n);
 
 /*
- * First thing in main: does this kernel, or this user, lack what the tests need?
+ * First thing in main: settles page_size. Does this kernel, or this user, lack what the tests need?
  * Then the plan "nothing, because" has been printed and main returns 0. (A test that
  * calls skip() would count as failed: cmocka 1.1.5 prints "not ok # SKIP".)
  */

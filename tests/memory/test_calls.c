@@ -2,6 +2,7 @@
 /* The rest of the interface: access without side effects, later calls, page numbers. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fake.h"
@@ -11,44 +12,47 @@
 
 static void test_C9_access_reaches_resident_pages_only_and_fetches_nothing(void **state)
 {
-	static const struct {
+	const struct {
 		uint64_t offset;
 		size_t len;
 		int res;
 	} rows[] = {
-		{ 10 * 4096, 4096, 0 },			/* pages 10, 11, 12 are here */
-		{ 10 * 4096, 3 * 4096, 0 },
-		{ 10 * 4096 + 7, 5000, 0 },
-		{ 10 * 4096 - 1, 2, -EFAULT },
-		{ 13 * 4096 - 1, 2, -EFAULT },
-		{ 13 * 4096 - 1, 1, 0 },
-		{ 13 * 4096, 4, -EFAULT },
-		{ 9 * 4096, 0, 0 },
-		{ PAGES * 4096ull, 0, 0 },
-		{ PAGES * 4096ull, 1, -ERANGE },
-		{ PAGES * 4096ull - 4, 8, -ERANGE },
+		{ 10 * page_size, page_size, 0 },		/* pages 10, 11, 12 are here */
+		{ 10 * page_size, 3 * page_size, 0 },
+		{ 10 * page_size + 7, 5000, 0 },
+		{ 10 * page_size - 1, 2, -EFAULT },
+		{ 13 * page_size - 1, 2, -EFAULT },
+		{ 13 * page_size - 1, 1, 0 },
+		{ 13 * page_size, 4, -EFAULT },
+		{ 9 * page_size, 0, 0 },
+		{ PAGES * (uint64_t)page_size, 0, 0 },
+		{ PAGES * (uint64_t)page_size, 1, -ERANGE },
+		{ PAGES * (uint64_t)page_size - 4, 8, -ERANGE },
 		{ UINT64_MAX - 2, 8, -ERANGE },
 		{ 0, SIZE_MAX, -ERANGE },
 	};
 	struct results r;
 	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, &r);
-	static char buf[3 * 4096], all[3 * 4096];
+	char *buf = malloc(3 * page_size), *all = malloc(3 * page_size);
 
-	assert_int_equal(apf_mem_need(m, 10, 3), 0);
+	assert_int_equal(need(m, 10, 3), 0);
 	for (int i = 0; i < 3; i++)
-		fake_fill(all + i * 4096, 10 + (uint64_t)i);
+		fake_fill(all + i * page_size, 10 + (uint64_t)i);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		int res = apf_mem_read(m, rows[i].offset, buf, rows[i].len);
 
 		if (res != rows[i].res)
 			fail_msg("row %zu: %d", i, res);
 		if (!res && rows[i].len)
-			assert_memory_equal(buf, &all[rows[i].offset - 10 * 4096], rows[i].len);
+			assert_memory_equal(buf, all + rows[i].offset - 10 * page_size,
+					    rows[i].len);
 		res = apf_mem_write(m, rows[i].offset, buf, rows[i].len);
 		if (res != rows[i].res)
 			fail_msg("row %zu: write %d", i, res);
 	}
 	assert_int_equal(fake.reads[9] + fake.reads[13], 0);
+	free(buf);
+	free(all);
 	apf_mem_destroy(m);
 }
 
@@ -133,16 +137,17 @@ static void test_page_of_knows_A_and_nothing_else(void **state)
 	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_NONE, NULL);
 	char *a = apf_mem_view_a(m);
 
-	assert_int_equal(apf_mem_size(m), PAGES * 4096);
+	assert_int_equal(apf_mem_size(m), PAGES * page_size);
+	assert_int_equal(apf_mem_page_size(m), page_size);
 	assert_int_equal(apf_mem_page_of(m, a), 0);
-	assert_int_equal(apf_mem_page_of(m, a + 4095), 0);
-	assert_int_equal(apf_mem_page_of(m, a + 4096), 1);
-	assert_int_equal(apf_mem_page_of(m, a + PAGES * 4096 - 1), PAGES - 1);
-	assert_true(apf_mem_page_of(m, a + PAGES * 4096) == UINT64_MAX);
+	assert_int_equal(apf_mem_page_of(m, a + page_size - 1), 0);
+	assert_int_equal(apf_mem_page_of(m, a + page_size), SMALL);
+	assert_int_equal(apf_mem_page_of(m, a + PAGES * page_size - 1), (PAGES - 1) * SMALL);
+	assert_true(apf_mem_page_of(m, a + PAGES * page_size) == UINT64_MAX);
 	assert_true(apf_mem_page_of(m, a - 1) == UINT64_MAX);
 	assert_true(apf_mem_page_of(m, NULL) == UINT64_MAX);
 	assert_true(apf_mem_page_of(m, apf_mem_view_b(m)) == UINT64_MAX);
-	assert_false(apf_mem_resident(m, PAGES));
+	assert_false(resident(m, PAGES));
 	apf_mem_destroy(m);
 }
 

@@ -10,24 +10,33 @@
 
 static void test_refused_with_a_reason(void **state)
 {
-	static const struct {
+	const uint32_t host = (uint32_t)sysconf(_SC_PAGESIZE), size = page_size;
+	const struct {
 		struct apf_mem_config cfg;
 		bool store;
 		const char *says;
 	} rows[] = {
 		{ { .size = 0, .trap = APF_TRAP_NONE }, false, "not a multiple" },
 		{ { .size = 5000, .trap = APF_TRAP_NONE }, false, "not a multiple" },
-		{ { .size = UINT64_MAX - 4095, .trap = APF_TRAP_NONE }, false, "not a multiple" },
-		{ { .size = 4096, .trap = APF_TRAP_NONE }, true, "a store goes with a trap" },
-		{ { .size = 4096, .trap = APF_TRAP_POISON }, false, "a store goes with a trap" },
-		{ { .size = 4096, .trap = 7 }, true, "a store goes with a trap" },
-		{ { .size = 8192 * 4096, .trap = APF_TRAP_BLOCK }, true,
-		  "store fake holds 16777216 bytes, RAM has 33554432" },
-		{ { .size = 4096, .trap = APF_TRAP_BLOCK, .batch_pages = 4096 }, true,
+		{ { .size = host / 2, .trap = APF_TRAP_NONE }, false, "not a multiple" },
+		{ { .size = 3 * host, .page_size = 2 * host, .trap = APF_TRAP_NONE }, false,
+		  "not a multiple" },
+		{ { .size = UINT64_MAX - 65535, .trap = APF_TRAP_NONE }, false, "not a multiple" },
+		{ { .size = 1 << 30, .page_size = host / 2, .trap = APF_TRAP_NONE }, false,
+		  "not a power of two from the host's page" },
+		{ { .size = 3 * host, .page_size = 3 * host, .trap = APF_TRAP_NONE }, false,
+		  "not a power of two" },
+		{ { .size = 1 << 30, .page_size = 4 << 20, .trap = APF_TRAP_NONE }, false,
+		  "to 2097152" },
+		{ { .size = size, .trap = APF_TRAP_NONE }, true, "a store goes with a trap" },
+		{ { .size = size, .trap = APF_TRAP_POISON }, false, "a store goes with a trap" },
+		{ { .size = size, .trap = 7 }, true, "a store goes with a trap" },
+		{ { .size = 8192ull * size, .trap = APF_TRAP_BLOCK }, true, "store fake holds " },
+		{ { .size = size, .trap = APF_TRAP_BLOCK, .batch_pages = 4096 }, true,
 		  "batch_pages" },
-		{ { .size = 4096, .trap = APF_TRAP_BLOCK, .max_fetches = 1u << 20 }, true,
+		{ { .size = size, .trap = APF_TRAP_BLOCK, .max_fetches = 1u << 20 }, true,
 		  "max_fetches" },
-		{ { .size = 4096, .trap = APF_TRAP_BLOCK, .retry_ns = UINT64_MAX }, true,
+		{ { .size = size, .trap = APF_TRAP_BLOCK, .retry_ns = UINT64_MAX }, true,
 		  "retry_ns" },
 	};
 
@@ -53,7 +62,7 @@ static int start_fails(struct apf_store *s)
 
 static int open_any(struct apf_store *s, const char *arg)
 {
-	s->size = 4096;
+	s->size = page_size;
 	return 0;
 }
 
@@ -67,7 +76,7 @@ static void test_a_store_that_does_not_start_is_reported_by_create(void **state)
 		.version = APF_STORE_VERSION, .name = "nobody", .open = open_any,
 		.start = start_fails, .close = close_any,
 	};
-	struct apf_mem_config cfg = { .size = 4096, .trap = APF_TRAP_BLOCK };
+	struct apf_mem_config cfg = { .size = page_size, .trap = APF_TRAP_BLOCK };
 	struct apf_mem *m;
 
 	assert_int_equal(apf_store_register(&ops), 0);
@@ -91,13 +100,13 @@ static void first_page(uint64_t size, const char *spec, uint64_t *create_ns, uin
 	*create_ns = *page_ns = UINT64_MAX;
 	for (int i = 0; i < 9; i++) {
 		struct results r;
-		uint64_t t0 = now_ns(), n = size / APF_PAGE_SIZE - 3;
-		struct apf_mem *m = ram_on(spec, size / APF_PAGE_SIZE, APF_TRAP_POISON, &r);
-		char *at = (char *)apf_mem_view_a(m) + n * APF_PAGE_SIZE;
+		uint64_t t0 = now_ns(), n = size / page_size - 3;
+		struct apf_mem *m = ram_on(spec, size / page_size, APF_TRAP_POISON, &r);
+		char *at = (char *)apf_mem_view_a(m) + n * page_size;
 
 		*create_ns = least(*create_ns, now_ns() - t0);
 		assert_int_equal(touch_page(at, n, NULL), TOUCH_TRAPPED);
-		assert_int_equal(apf_mem_need(m, n, 1), 0);
+		assert_int_equal(need(m, n, 1), 0);
 		assert_int_equal(touch_page(at, n, NULL), TOUCH_ZERO);
 		*page_ns = least(*page_ns, now_ns() - t0);
 		apf_mem_destroy(m);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A known working set is fetched in one go. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fake.h"
@@ -10,34 +11,34 @@
 
 static void test_C2_preload_fetches_just_the_listed_pages_once_and_all_at_once(void **state)
 {
-	static const struct apf_mem_range ranges[] = { { 3, 2 }, { 100, 1 }, { 4000, 96 } };
-	struct apf_mem_stats s;
+	const struct apf_mem_range ranges[] = {
+		{ 3 * SMALL, 2 * SMALL }, { 100 * SMALL, SMALL }, { 4000 * SMALL, 96 * SMALL },
+	};
 	struct results r;
 	struct apf_mem *m = ram_on("latency:20ms,fake", PAGES, APF_TRAP_POISON, &r);
 	uint64_t start = now_ns();
-	char page[4096];
+	char page[page_size];
 
 	assert_int_equal(apf_mem_preload(m, ranges, 3), 0);
 	assert_true(now_ns() - start < 99 * 20 * MS / 2);
 	for (uint64_t i = 0; i < PAGES; i++) {
 		bool listed = (i >= 3 && i < 5) || i == 100 || i >= 4000;
 
-		assert_int_equal(apf_mem_resident(m, i), listed);
+		assert_int_equal(resident(m, i), listed);
 		assert_int_equal(fake.reads[i], listed);
 	}
-	assert_int_equal(apf_mem_read(m, 4095ull * 4096, page, 4096), 0);
+	assert_int_equal(apf_mem_read(m, 4095ull * page_size, page, page_size), 0);
 	assert_true(fake_is_page(page, 4095));
-	apf_mem_stats(m, &s);
-	assert_int_equal(s.fetched, 99);
-	assert_int_equal(s.max_in_flight, 0);
+	assert_int_equal(stats(m).fetched, 99);
+	assert_int_equal(stats(m).max_in_flight, 0);
 	apf_mem_destroy(m);
 }
 
 static void test_preload_refuses_ranges_outside_RAM_and_fetches_nothing(void **state)
 {
-	static const struct apf_mem_range bad[][2] = {
-		{ { 1, 1 }, { PAGES, 1 } },
-		{ { 1, 1 }, { PAGES - 1, 2 } },
+	const struct apf_mem_range bad[][2] = {
+		{ { 1, 1 }, { PAGES * SMALL, 1 } },
+		{ { 1, 1 }, { PAGES * SMALL - 1, 2 } },
 		{ { 1, 1 }, { 2, UINT64_MAX } },
 	};
 	struct results r;
@@ -58,16 +59,18 @@ static int lose_seven(uint64_t page, unsigned int attempt)
 
 static void test_N10_preload_says_which_page_is_lost(void **state)
 {
-	static const struct apf_mem_range range = { 0, 16 };
-	struct apf_mem_config cfg = { .size = PAGES * 4096ull, .trap = APF_TRAP_POISON, .retries = 1,
-				      .retry_ns = 1000 };
+	const struct apf_mem_range range = { 0, 16 * SMALL };
+	struct apf_mem_config cfg = { .size = PAGES * page_size, .trap = APF_TRAP_POISON,
+				      .retries = 1, .retry_ns = 1000 };
 	struct results r;
 	struct apf_mem *m;
+	char text[64];
 
 	fake.result = lose_seven;
 	m = ram_with(cfg, NULL, &r);
 	assert_int_equal(apf_mem_preload(m, &range, 1), -EIO);
-	assert_non_null(strstr(apf_error(), "page 7 "));
+	snprintf(text, sizeof(text), "page %u ", 7 * SMALL);
+	assert_non_null(strstr(apf_error(), text));
 	apf_mem_destroy(m);
 }
 

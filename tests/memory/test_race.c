@@ -37,7 +37,7 @@ static void done(void *ctx, const struct apf_mem_done *d, unsigned int n)
 	struct shared *s = ctx;
 
 	for (unsigned int i = 0; i < n; i++) {
-		atomic_fetch_add(&s->told[d[i].page], 1);
+		atomic_fetch_add(&s->told[d[i].page / SMALL], 1);
 		if (d[i].res)
 			atomic_fetch_add(&s->lost, 1);
 	}
@@ -48,11 +48,11 @@ static void visit_a(struct shared *s, uint64_t n)
 {
 	enum touch t;
 
-	while ((t = touch_page(s->a + n * APF_PAGE_SIZE, n, NULL)) == TOUCH_TRAPPED) {
+	while ((t = touch_page(s->a + n * page_size, n, NULL)) == TOUCH_TRAPPED) {
 		atomic_fetch_add(&s->traps, 1);
-		while (apf_mem_want(s->mem, n) == -EAGAIN)
+		while (want(s->mem, n) == -EAGAIN)
 			sched_yield();
-		while (!apf_mem_resident(s->mem, n))
+		while (!resident(s->mem, n))
 			sched_yield();
 	}
 	if (t != TOUCH_OK)
@@ -61,14 +61,14 @@ static void visit_a(struct shared *s, uint64_t n)
 
 static void visit_b(struct shared *s, uint64_t n)
 {
-	if (touch_page(s->b + n * APF_PAGE_SIZE, n, NULL) != TOUCH_OK)
+	if (touch_page(s->b + n * page_size, n, NULL) != TOUCH_OK)
 		atomic_fetch_add(&s->wrong, 1);
 }
 
 static void visit_c(struct shared *s, uint64_t n)
 {
-	char page[APF_PAGE_SIZE];
-	int r = apf_mem_read(s->mem, n * APF_PAGE_SIZE, page, sizeof(page));
+	char page[page_size];
+	int r = apf_mem_read(s->mem, n * page_size, page, page_size);
 
 	if (r ? r != -EFAULT : !fake_is_page(page, n))
 		atomic_fetch_add(&s->wrong, 1);
@@ -106,7 +106,7 @@ static void *work(void *arg)
 			visit_b(w->s, n);
 			break;
 		case 1:
-			while (apf_mem_want(w->s->mem, n) == -EAGAIN)
+			while (want(w->s->mem, n) == -EAGAIN)
 				sched_yield();
 			visit_c(w->s, n);
 			break;
@@ -122,7 +122,7 @@ static void run_all(enum apf_trap trap, const char *spec, bool fails)
 {
 	static struct shared s;
 	struct apf_mem_config cfg = {
-		.size = PAGES * APF_PAGE_SIZE, .trap = trap, .done = done, .ctx = &s,
+		.size = PAGES * page_size, .trap = trap, .done = done, .ctx = &s,
 		.retries = 30, .retry_ns = MS / 50,
 	};
 	struct worker w[THREADS];
@@ -142,11 +142,11 @@ static void run_all(enum apf_trap trap, const char *spec, bool fails)
 	for (uint64_t n = 0; n < PAGES; n++) {
 		visit_a(&s, n);
 		visit_b(&s, n);
-		assert_int_equal(s.told[n], 1);
+		assert_int_equal(s.told[n], SMALL);
 		if (!spec)
 			assert_int_equal(fake.reads[n], 1);
 	}
-	apf_mem_stats(s.mem, &st);
+	st = stats(s.mem);
 	assert_int_equal(s.wrong, 0);
 	assert_int_equal(s.lost, 0);
 	assert_int_equal(st.fetched, PAGES);
@@ -187,7 +187,7 @@ static void test_races_with_a_store_that_fails(void **state)
 
 	fake.result = sparse;
 	fake.scribble = true;
-	m = ram_with((struct apf_mem_config){ .size = PAGES * APF_PAGE_SIZE,
+	m = ram_with((struct apf_mem_config){ .size = PAGES * page_size,
 		.trap = APF_TRAP_POISON, .retry_ns = MS / 50 }, NULL, &r);
 	s = (struct shared){ .mem = m, .a = apf_mem_view_a(m), .b = apf_mem_view_b(m) };
 	for (unsigned int i = 0; i < THREADS; i++) {

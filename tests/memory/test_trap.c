@@ -8,19 +8,11 @@
 #include "fake.h"
 #include "touch.h"
 
-#define PAGES	(4 * 512 + 100u)	/* four chunks and a piece */
+#define PAGES	(4 * CHUNK + CHUNK / 5)	/* four chunks and a piece */
 
 static char *page_in(void *view, uint64_t n)
 {
-	return (char *)view + n * APF_PAGE_SIZE;
-}
-
-static struct apf_mem_stats stats(const struct apf_mem *m)
-{
-	struct apf_mem_stats s;
-
-	apf_mem_stats(m, &s);
-	return s;
+	return (char *)view + n * page_size;
 }
 
 static void test_poison_a_touch_of_A_raises_SIGBUS_at_the_page(void **state)
@@ -30,12 +22,12 @@ static void test_poison_a_touch_of_A_raises_SIGBUS_at_the_page(void **state)
 	char *a = apf_mem_view_a(m);
 	siginfo_t info;
 
-	for (uint64_t n = 3; n < PAGES; n += 401) {
+	for (uint64_t n = 3; n < PAGES; n += CHUNK - 11) {
 		assert_int_equal(touch_page(page_in(a, n), n, &info), TOUCH_TRAPPED);
 		assert_ptr_equal(info.si_addr, page_in(a, n));
 		assert_true(info.si_code == BUS_MCEERR_AR || info.si_code == BUS_ADRERR);
-		assert_int_equal(apf_mem_page_of(m, info.si_addr), n);
-		assert_false(apf_mem_resident(m, n));
+		assert_int_equal(apf_mem_page_of(m, info.si_addr), n * SMALL);
+		assert_false(resident(m, n));
 		assert_int_equal(fake.reads[n], 0);	/* a touch alone fetches nothing */
 	}
 	apf_mem_destroy(m);
@@ -48,12 +40,12 @@ static void test_poison_the_page_is_there_after_want_and_done(void **state)
 	char *a = apf_mem_view_a(m);
 
 	assert_int_equal(touch_page(page_in(a, 7), 7, NULL), TOUCH_TRAPPED);
-	assert_int_equal(apf_mem_want(m, 7), 0);
+	assert_int_equal(want(m, 7), 0);
 	results_wait(&r, 1);
 	assert_int_equal(r.last_page, 7);
 	assert_int_equal(r.last_res, 0);
-	assert_true(apf_mem_resident(m, 7));
-	assert_int_equal(apf_mem_want(m, 7), 1);
+	assert_true(resident(m, 7));
+	assert_int_equal(want(m, 7), 1);
 	assert_int_equal(touch_page(page_in(a, 7), 7, NULL), TOUCH_OK);
 	assert_int_equal(touch_page(page_in(a, 8), 8, NULL), TOUCH_TRAPPED);
 	apf_mem_destroy(m);
@@ -66,7 +58,7 @@ static void test_poison_the_first_touch_of_a_chunk_arms_all_of_it(void **state)
 	char *a = apf_mem_view_a(m);
 
 	assert_int_equal(stats(m).armed, 0);
-	for (uint64_t n = 512; n < 1024; n += 7)
+	for (uint64_t n = CHUNK; n < 2 * CHUNK; n += 7)
 		assert_int_equal(touch_page(page_in(a, n), n, NULL), TOUCH_TRAPPED);
 	assert_int_equal(stats(m).blocked, 1);	/* the others met a marker */
 	apf_mem_destroy(m);
@@ -78,11 +70,11 @@ static void test_poison_arming_leaves_what_is_here_alone(void **state)
 	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, &r);
 	char *a = apf_mem_view_a(m);
 
-	for (uint64_t n = 512; n < 1024; n += 3)
-		assert_int_equal(apf_mem_need(m, n, 1), 0);
-	for (uint64_t n = 512; n < 1024; n++)
+	for (uint64_t n = CHUNK; n < 2 * CHUNK; n += 3)
+		assert_int_equal(need(m, n, 1), 0);
+	for (uint64_t n = CHUNK; n < 2 * CHUNK; n++)
 		assert_int_equal(touch_page(page_in(a, n), n, NULL),
-				 (n - 512) % 3 ? TOUCH_TRAPPED : TOUCH_OK);
+				 (n - CHUNK) % 3 ? TOUCH_TRAPPED : TOUCH_OK);
 	apf_mem_destroy(m);
 }
 
@@ -124,12 +116,12 @@ static void test_block_a_touch_of_A_waits_for_its_page(void **state)
 	struct toucher t;
 
 	fake.hold = true;
-	toucher_start(&t, page_in(apf_mem_view_a(m), 600), 600);
+	toucher_start(&t, page_in(apf_mem_view_a(m), 100), 100);
 	fake_wait_running(1);
 	assert_true(toucher_blocks(&t));
 	fake_release();
 	assert_int_equal(toucher_result(&t), TOUCH_OK);
-	assert_int_equal(fake.reads[600], 1);
+	assert_int_equal(fake.reads[100], 1);
 	apf_mem_destroy(m);
 }
 
@@ -146,16 +138,16 @@ static void test_B_blocks_until_the_page_is_whole_with_both_traps(void **state)
 		m = ram_on(NULL, PAGES, traps[i], &r);
 		fake.hold = true;
 		fake.scribble = true;	/* half a page of junk is in the page cache meanwhile */
-		assert_int_equal(apf_mem_want(m, 9), 0);
+		assert_int_equal(want(m, 9), 0);
 		fake_wait_running(1);
 		toucher_start(&t, page_in(apf_mem_view_b(m), 9), 9);
 		assert_true(toucher_blocks(&t));
 		fake_release();
 		assert_int_equal(toucher_result(&t), TOUCH_OK);
 		/* And one that nobody asked for but the access itself. */
-		assert_int_equal(touch_page(page_in(apf_mem_view_b(m), 700), 700, NULL), TOUCH_OK);
-		assert_true(apf_mem_resident(m, 700));
-		assert_int_equal(fake.reads[9] + fake.reads[700], 2);
+		assert_int_equal(touch_page(page_in(apf_mem_view_b(m), 107), 107, NULL), TOUCH_OK);
+		assert_true(resident(m, 107));
+		assert_int_equal(fake.reads[9] + fake.reads[107], 2);
 		apf_mem_destroy(m);
 	}
 }
@@ -164,12 +156,12 @@ static void test_the_kernel_may_block_in_B_too(void **state)
 {
 	struct results r;
 	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, &r);
-	char page[APF_PAGE_SIZE];
+	char page[page_size];
 	int p[2];
 
 	assert_int_equal(pipe(p), 0);
-	assert_int_equal(write(p[1], page_in(apf_mem_view_b(m), 33), APF_PAGE_SIZE), APF_PAGE_SIZE);
-	assert_int_equal(read(p[0], page, sizeof(page)), sizeof(page));
+	assert_int_equal(write(p[1], page_in(apf_mem_view_b(m), 33), page_size), page_size);
+	assert_int_equal(read(p[0], page, page_size), page_size);
 	assert_true(fake_is_page(page, 33));
 	close(p[0]);
 	close(p[1]);
@@ -182,10 +174,10 @@ static void test_a_write_through_one_view_shows_in_all(void **state)
 	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, &r);
 	uint32_t value = 0;
 
-	assert_int_equal(apf_mem_need(m, 5, 1), 0);
+	assert_int_equal(need(m, 5, 1), 0);
 	*(uint32_t *)page_in(apf_mem_view_b(m), 5) = 0x12345678;
 	assert_int_equal(*(uint32_t *)page_in(apf_mem_view_a(m), 5), 0x12345678);
-	assert_int_equal(apf_mem_read(m, 5 * APF_PAGE_SIZE, &value, 4), 0);
+	assert_int_equal(apf_mem_read(m, 5 * page_size, &value, 4), 0);
 	assert_int_equal(value, 0x12345678);
 	apf_mem_destroy(m);
 }
@@ -197,9 +189,9 @@ static void test_no_trap_everything_is_here_and_zero(void **state)
 
 	assert_int_equal(touch_page(page_in(apf_mem_view_a(m), 3), 3, NULL), TOUCH_ZERO);
 	assert_int_equal(touch_page(page_in(apf_mem_view_b(m), 4), 4, NULL), TOUCH_ZERO);
-	assert_int_equal(apf_mem_want(m, 6), 1);
-	assert_int_equal(apf_mem_want(m, PAGES), -ERANGE);
-	assert_int_equal(apf_mem_need(m, 0, PAGES), 0);
+	assert_int_equal(want(m, 6), 1);
+	assert_int_equal(want(m, PAGES), -ERANGE);
+	assert_int_equal(need(m, 0, PAGES), 0);
 	apf_mem_destroy(m);
 }
 
@@ -211,7 +203,7 @@ static void test_a_child_process_does_not_inherit_the_views(void **state)
 	int status;
 	pid_t pid;
 
-	assert_int_equal(apf_mem_need(m, 0, 1), 0);
+	assert_int_equal(need(m, 0, 1), 0);
 	pid = fork();
 	if (!pid) {
 		signal(SIGSEGV, SIG_DFL);

@@ -4,6 +4,7 @@ TRAP = "tests/memory/test-memory-trap"
 FETCH = "tests/memory/test-memory-fetch"
 FAILURE = "tests/memory/test-memory-failure"
 CALLS = "tests/memory/test-memory-calls"
+PAGES = "tests/memory/test-memory-pages"
 FILE = "tests/store/test-store-file"
 FILTERS = "tests/store/test-store-filters"
 WORKERS = "tests/store/test-store-workers"
@@ -18,14 +19,24 @@ MUTANTS = [
     ("C5", "memory/map.c", "\t\tif (!promise_slot(&m->want))\n\t\t\treturn -EAGAIN;\n",
      "\t\tif (!promise_slot(&m->want))\n\t\t\treturn 0;\n", [FETCH]),
     # C9: access without side effects reaches resident pages only.
-    ("C9", "memory/ram.c", "\t\tif (!apf_map_resident(m, page))\n\t\t\treturn -EFAULT;\n", "\t\t;\n",
-     [CALLS]),
+    ("C9", "memory/ram.c", "\t\tif (!apf_map_resident(m, page))\n\t\t\treturn -EFAULT;\n",
+     "\t\t;\n", [CALLS]),
     # C15: done only after the page is visible in A, and whole.
     ("C15", "memory/fetch.c", PLACE,
      "\t\t\tfor (uint32_t i = 0; i < f->n; i++)\n\t\t\t\treport(m, f->page + i, 0);\n"
      "\t\t\tflush(m);\n" + PLACE, [FETCH]),
     ("C15", "memory/trap.c", "UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,",
      "UFFDIO_REGISTER_MODE_MISSING | (view == m->a ? UFFDIO_REGISTER_MODE_MINOR : 0),", [TRAP]),
+    # C15: what is placed is the guest's, also when the rest of the page is not placed yet.
+    ("C15", "memory/fetch.c", "\t\t\tfailed(m, f, r);\n",
+     "\t\t\tforget(m, f), f->res = r, failed(m, f, r);\n", [PAGES]),
+    ("C15", "memory/trap.c", "\t\tdone += errno == EEXIST ? m->host_page : 0;",
+     "\t\tdone += errno == EEXIST ? 1u << m->page_shift : 0;", [PAGES]),
+    # Pages of several host pages: who waits for any part is told, faults know each other again.
+    ("C1", "memory/fetch.c", "small < small_of(m, page + 1); small++",
+     "small <= small_of(m, page); small++", [PAGES]),
+    ("C3", "memory/ram.c", "small_of(m, offset >> m->page_shift) : UINT64_MAX",
+     "offset >> APF_PAGE_SHIFT : UINT64_MAX", [PAGES]),
     # N10: a page that failed for good is told as such, takes no other along, leaves no junk.
     ("N10", "memory/fetch.c", "\treport(m, f->page, f->res);\n", "\treport(m, f->page, 0);\n",
      [FAILURE]),
