@@ -2,7 +2,7 @@
 /*
  * Lists of pages: which ones a restored VM has touched, so that a later restore of
  * the same snapshot can fetch them in one go. Text: a first line "apf-pages 1",
- * then "PAGE COUNT" lines, in order and without overlap.
+ * then "PAGE COUNT" lines, in pages of 4 KiB on every host, in order and without overlap.
  */
 #ifndef VMM_PAGES_H
 #define VMM_PAGES_H
