@@ -273,7 +273,7 @@ static const char *find_kernel(char *path, size_t size)
 	if (slash)
 		slash[1] = '\0';
 	for (size_t i = 0; i < 2; i++) {
-		snprintf(path, size, "%s%sapf-test-kernel.elf", self, places[i]);
+		snprintf(path, size, "%s%s%s", self, places[i], conf_kernel_file);
 		if (!access(path, R_OK))
 			return path;
 	}

@@ -33,6 +33,7 @@ struct conf_check {
 extern const struct conf_generation conf_generations[];
 extern const struct conf_check conf_checks[];
 extern const uint64_t conf_ram_start;	/* guest-physical address of RAM */
+extern const char conf_kernel_file[];
 /* Make the guest, whose APF is enabled, enable it once more. */
 void conf_enable_again(struct conf_vm *vm);
 

@@ -8,6 +8,7 @@
 #define SETTLE_NS	20000000u
 
 const uint64_t conf_ram_start;
+const char conf_kernel_file[] = "apf-test-kernel.elf";
 
 /* --- registers --- */
 
