@@ -10,6 +10,7 @@
 #define STACK_TOP	(RAM + 0x28000)
 #define AREA		(RAM + 0x30000)
 #define WOKEN		(RAM + 0x31000)
+#define SECOND_LIFE	(RAM + 0x32000)	/* what vCPU 1 gets in x0 to x4 when it is switched on */
 #define USER		0x40000000	/* user mode sees RAM so much higher */
 #define DEVICES		0x09000000
 #define GIC_DIST	0x08000000
@@ -26,6 +27,8 @@
 #define FN_FEATURES	0x86000000
 #define FN_APF		0x86000060
 #define FN_CPU_OFF	0x84000002
+#define FN_CPU_ON	0xc4000003
+#define FN_AFFINITY	0xc4000004	/* 1: it is off */
 /* The operation is the uppermost byte of the argument's high half. */
 #define OP_INFO		0x01000000
 #define OP_ACK		0x02000000
@@ -44,7 +47,10 @@
 #define ICC_PMR		S3_0_C4_C6_0
 #define FRAME		80
 
-/* Kept: x20 = DEVICES, x21 = scenario, x22 = address, x23 = pages left, x24 = page, x25 = flags. */
+/*
+ * Kept: x20 = DEVICES, x21 = scenario, x22 = address, x23 = pages left, x24 = page,
+ * x25 = flags, x26 = number of the CPU.
+ */
 
 	.section .rodata
 	.globl guest_start, guest_end
@@ -54,6 +60,12 @@ guest_start:
 
 	.macro tell what, reg
 	str	\reg, [x20, #\what]
+	.endm
+
+/* This CPU's area, and its word that says which token has been woken. */
+	.macro own reg, what
+	ldr	\reg, =\what
+	add	\reg, \reg, x26, lsl #6
 	.endm
 
 /* Call the host: operation, and low half of the argument in w1. Clobbers x0 to x6. */
@@ -98,6 +110,8 @@ entry:
 	mov	x23, x2
 	mov	x24, x3
 	mov	x25, x4
+	mrs	x26, mpidr_el1
+	and	x26, x26, #0xff
 	ldr	x20, =DEVICES
 	ldr	x0, =TABLE
 	msr	ttbr0_el1, x0
@@ -114,12 +128,14 @@ entry:
 	adr	x0, vectors
 	msr	vbar_el1, x0
 	ldr	x0, =STACK_TOP
+	sub	x0, x0, x26, lsl #12
 	mov	sp, x0
 	/* the GIC: the two interrupts, group 1 */
 	ldr	x0, =GIC_DIST
 	mov	w1, #0x12
 	str	w1, [x0]
 	ldr	x0, =GIC_REDIST
+	add	x0, x0, x26, lsl #17
 	str	wzr, [x0, #0x14]
 	add	x0, x0, #0x10000
 	mov	w1, #-1
@@ -145,7 +161,7 @@ entry:
 	sub	x5, x7, x3
 	bl	region
 enable:
-	ldr	x1, =AREA
+	own	x1, AREA
 	and	x0, x25, #0x3f
 	orr	x1, x1, x0
 	apf_call OP_ENABLE
@@ -156,6 +172,8 @@ enable:
 	b.eq	reads
 	cmp	x21, #4
 	b.eq	bad_control
+	cmp	x21, #10
+	b.eq	cpu_on
 	adr	x0, user
 	mov	x1, #0
 	cmp	x21, #8
@@ -272,6 +290,41 @@ bad_control:				/* and some good ones */
 	tell	EV_RESULT, w3
 	b	end
 
+cpu_on:					/* twice; the second time it must be like new */
+	mov	x8, #9
+	bl	switch_on
+1:	ldr	x0, =FN_AFFINITY
+	mov	x1, #1
+	mov	x2, xzr
+	hvc	#0
+	cmp	x0, #1
+	b.ne	1b
+	mov	x8, xzr
+	bl	switch_on
+	b	end
+
+switch_on:				/* x8 = scenario; it runs with its caches off at first */
+	ldr	x9, =SECOND_LIFE
+	stp	x8, x22, [x9]
+	stp	x23, x24, [x9, #16]
+	str	x25, [x9, #32]
+	dc	civac, x9
+	dsb	sy
+	ldr	x0, =FN_CPU_ON
+	mov	x1, #1
+	adr	x2, switched_on
+	mov	x3, x9
+	hvc	#0
+	tell	EV_RESULT, w0
+	ret
+
+switched_on:
+	mov	x9, x0
+	ldp	x0, x1, [x9]
+	ldp	x2, x3, [x9, #16]
+	ldr	x4, [x9, #32]
+	b	entry
+
 /* The reason is told before it is taken: the test may look at the area then. */
 sync:
 	push_frame
@@ -283,8 +336,8 @@ sync:
 	mrs	x0, esr_el1
 	cmp	w0, w5
 	b.ne	fault
-	ldr	x5, =AREA
-	ldr	x6, =WOKEN
+	own	x5, AREA
+	own	x6, WOKEN
 	mrs	x4, far_el1
 	ldr	w3, [x5]
 	cmp	w3, #1
@@ -354,8 +407,8 @@ irq:
 	b.eq	tick
 	cmp	x7, #READY_PPI
 	b.ne	other
-	ldr	x5, =AREA
-	ldr	x6, =WOKEN
+	own	x5, AREA
+	own	x6, WOKEN
 	ldr	w4, [x5, #4]
 	tell	EV_READY, w4
 	str	w4, [x6]

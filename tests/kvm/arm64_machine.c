@@ -56,7 +56,7 @@ static void gic_set(int gic, uint32_t group, uint64_t attr, const void *value)
 	assert_int_equal(ioctl(gic, KVM_SET_DEVICE_ATTR, &a), 0);
 }
 
-static void make_gic(struct vm *vm)
+void machine_start(struct vm *vm)
 {
 	struct kvm_create_device gic = { .type = KVM_DEV_TYPE_ARM_VGIC_V3 };
 	const uint64_t dist = GIC_DIST, redist = GIC_REDIST;
@@ -77,7 +77,7 @@ static void set_reg(struct vm *vm, uint64_t id, uint64_t value)
 	assert_int_equal(ioctl(vm->vcpu_fd, KVM_SET_ONE_REG, &r), 0);
 }
 
-void machine_start(struct vm *vm)
+void machine_vcpu(struct vm *vm)
 {
 	const bool user = vm->o.scenario != KERNEL_READS && vm->o.scenario != KERNEL_READS_IRQS_OFF;
 	const uint64_t x[] = {
@@ -91,8 +91,9 @@ void machine_start(struct vm *vm)
 
 	assert_int_equal(ioctl(vm->fd, KVM_ARM_PREFERRED_TARGET, &init), 0);
 	init.features[0] |= 1u << KVM_ARM_VCPU_PSCI_0_2;
+	if (vm->id && vm->o.others_off)
+		init.features[0] |= 1u << KVM_ARM_VCPU_POWER_OFF;
 	assert_int_equal(ioctl(vm->vcpu_fd, KVM_ARM_VCPU_INIT, &init), 0);
-	make_gic(vm);
 	for (unsigned int i = 0; i < sizeof(x) / sizeof(*x); i++)
 		set_reg(vm, X_REG(i), x[i]);
 	set_reg(vm, PC_REG, machine_ram + CODE);

@@ -175,6 +175,47 @@ static void test_C10_a_CPU_that_goes_off_drops_what_is_outstanding(void **state)
 	free(vm);
 }
 
+/* CPU_ON and CPU_OFF are KVM's: in its second life it enables as if for the first time. */
+static void test_C10_a_CPU_switched_on_again_starts_without_APF(void **state)
+{
+	struct vm *vm = VM(.scenario = ARM64_CPU_ON, .filters = "latency:20ms,", .pages = 4,
+			   .vcpus = 2, .others_off = true);
+	struct vm *second = vm->other[0];
+
+	run_all(vm);
+	assert_int_equal(vm->result, 0);
+	assert_int_equal(second->result, 0);
+	assert_int_equal(result(vm, 1) | result(vm, 2), 0);		/* CPU_ON */
+	assert_int_equal(result(second, 0), APF_ARM64_SUCCESS);
+	assert_int_equal(result(second, 1), APF_ARM64_SUCCESS);
+	second->o.first = vm->o.first;
+	check_values(second, 1);
+	check_tokens(second);
+	assert_int_equal(count(second, EV_FAULT), 0);
+	free_vm(vm);
+	assert_int_equal(vm->stats.engine.broadcasts, 3);
+	free(vm);
+}
+
+static void test_C4a_1000_halts_of_4_vcpus_among_timer_interrupts_lose_nothing(void **state)
+{
+	struct vm *vm = VM(.scenario = KERNEL_READS, .filters = "latency:10ms,", .pages = 230,
+			   .vcpus = 4);
+
+	run_all(vm);
+	assert_int_equal(vm->result, 0);
+	check_values(vm, 1);
+	assert_true(count(vm, EV_TICK) > 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		assert_int_equal(vm->other[i]->result, 0);
+		check_values(vm->other[i], 1);
+		assert_true(count(vm->other[i], EV_TICK) > 0);
+	}
+	free_vm(vm);
+	assert_true(vm->stats.engine.halts >= 1000);
+	free(vm);
+}
+
 const struct CMUnitTest machine_tests[] = {
 	cmocka_unit_test(test_A5_A12_first_revision_ready_is_an_abort_at_EL0),
 	cmocka_unit_test(test_A6_A10_first_revision_ready_at_EL1_outside_the_regions),
@@ -187,5 +228,7 @@ const struct CMUnitTest machine_tests[] = {
 	cmocka_unit_test(test_A7_a_memory_slot_removed_between_NP_and_ready),
 	cmocka_unit_test(test_A7_a_memory_slot_made_read_only_between_NP_and_ready),
 	cmocka_unit_test(test_C10_a_CPU_that_goes_off_drops_what_is_outstanding),
+	cmocka_unit_test(test_C10_a_CPU_switched_on_again_starts_without_APF),
+	cmocka_unit_test(test_C4a_1000_halts_of_4_vcpus_among_timer_interrupts_lose_nothing),
 };
 const unsigned int machine_test_count = sizeof(machine_tests) / sizeof(*machine_tests);

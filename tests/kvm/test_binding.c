@@ -136,7 +136,7 @@ static void test_a_kick_returns_and_the_run_goes_on_after_it(void **state)
 }
 
 /* C12: what was outstanding in one VM is answered in the next one. */
-static void test_C12_C13_saved_with_an_outstanding_fault_the_ready_comes_after_the_load(void **state)
+static void test_C12_C13_saved_with_a_fault_outstanding_its_ready_comes_after_the_load(void **state)
 {
 	struct vm *a = VM(.scenario = USER_READS, .filters = "latency:300ms,", .pages = 4);
 	uint32_t mp = KVM_MP_STATE_RUNNABLE;
@@ -177,7 +177,7 @@ static const struct CMUnitTest common_tests[] = {
 	cmocka_unit_test(test_N10_a_page_lost_for_good_stops_the_run_and_is_named),
 	cmocka_unit_test(test_mode_sync_blocks_and_verifies),
 	cmocka_unit_test(test_a_kick_returns_and_the_run_goes_on_after_it),
-	cmocka_unit_test(test_C12_C13_saved_with_an_outstanding_fault_the_ready_comes_after_the_load),
+	cmocka_unit_test(test_C12_C13_saved_with_a_fault_outstanding_its_ready_comes_after_the_load),
 };
 
 int main(void)

@@ -78,11 +78,34 @@ static void bind_vm(struct vm *vm)
 		.nr_slots = 1,
 		.delivery = vm->o.sync ? APF_DELIVERY_SYNC : APF_DELIVERY_USER,
 		.abi = vm->o.abi,
-		.max_vcpus = 1,
+		.max_vcpus = MAX_VCPUS,
 	};
 
 	if (apf_kvm_create(&kc, &vm->k))
 		fail_msg("%s", apf_error());
+}
+
+static void make_vcpu(struct vm *vcpu)
+{
+	vcpu->vcpu_fd = ioctl(vcpu->fd, KVM_CREATE_VCPU, vcpu->id);
+	vcpu->run = mmap(NULL, (size_t)ioctl(vcpu->kvm, KVM_GET_VCPU_MMAP_SIZE, 0),
+			 PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->vcpu_fd, 0);
+	assert_ptr_not_equal(vcpu->run, MAP_FAILED);
+	machine_vcpu(vcpu);
+	assert_int_equal(apf_kvm_vcpu_add(vcpu->k, vcpu->id, vcpu->vcpu_fd, vcpu->run, &vcpu->v), 0);
+}
+
+static void make_others(struct vm *vm)
+{
+	for (unsigned int id = 1; id < vm->o.vcpus; id++) {
+		struct vm *vcpu = malloc(sizeof(*vcpu));
+
+		*vcpu = *vm;
+		vcpu->id = id;
+		vcpu->o.first += (uint64_t)id * vm->o.pages * (uint64_t)sysconf(_SC_PAGESIZE);
+		make_vcpu(vcpu);
+		vm->other[id - 1] = vcpu;
+	}
 }
 
 struct vm *make_vm(const struct options *o)
@@ -98,14 +121,17 @@ struct vm *make_vm(const struct options *o)
 	machine_create(vm);
 	make_memory(vm);
 	bind_vm(vm);
-	vm->vcpu_fd = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
-	vm->run = mmap(NULL, (size_t)ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0),
-		       PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu_fd, 0);
-	assert_ptr_not_equal(vm->run, MAP_FAILED);
+	make_vcpu(vm);
+	make_others(vm);
 	machine_start(vm);
-	assert_int_equal(apf_kvm_vcpu_add(vm->k, 0, vm->vcpu_fd, vm->run, &vm->v), 0);
 	assert_int_equal(apf_kvm_vcpu_attach(vm->v), 0);
 	return vm;
+}
+
+static void free_vcpu(struct vm *vcpu)
+{
+	munmap(vcpu->run, (size_t)ioctl(vcpu->kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
+	close(vcpu->vcpu_fd);
 }
 
 void free_vm(struct vm *vm)
@@ -113,8 +139,11 @@ void free_vm(struct vm *vm)
 	apf_kvm_stats(vm->k, &vm->stats);
 	apf_mem_destroy(vm->mem);
 	apf_kvm_destroy(vm->k);
-	munmap(vm->run, (size_t)ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
-	close(vm->vcpu_fd);
+	for (unsigned int i = 0; i < MAX_VCPUS - 1 && vm->other[i]; i++) {
+		free_vcpu(vm->other[i]);
+		free(vm->other[i]);
+	}
+	free_vcpu(vm);
 	close(vm->fd);
 	close(vm->kvm);
 }
@@ -139,6 +168,28 @@ int run_until(struct vm *vm, unsigned int what)
 int run_vm(struct vm *vm)
 {
 	return run_until(vm, EV_END);
+}
+
+static void *run_other(void *arg)
+{
+	struct vm *vcpu = arg;
+
+	vcpu->result = apf_kvm_vcpu_attach(vcpu->v);
+	if (!vcpu->result)
+		vcpu->result = run_vm(vcpu);
+	return NULL;
+}
+
+void run_all(struct vm *vm)
+{
+	pthread_t thread[MAX_VCPUS - 1];
+	unsigned int n;
+
+	for (n = 0; n < MAX_VCPUS - 1 && vm->other[n]; n++)
+		assert_int_equal(pthread_create(&thread[n], NULL, run_other, vm->other[n]), 0);
+	vm->result = run_vm(vm);
+	while (n--)
+		pthread_join(thread[n], NULL);
 }
 
 struct kicker {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A virtual machine with one vCPU and a guest of a few hundred instructions, for tests
+ * A virtual machine, mostly with one vCPU, and a guest of a few hundred instructions, for tests
  * of the binding. x86_machine.c and x86_guest.S, or arm64_machine.c and arm64_guest.S,
  * know the processor. All of the guest's RAM is missing when it starts.
  */
@@ -23,6 +23,7 @@
 #define HALF		(RAM / 2)	/* each half is a KVM memory slot */
 #define PAGE		4096u
 #define MAX_EVENTS	4096
+#define MAX_VCPUS	4
 
 /* Among the flags of OP_ENABLE: the kernel names regions first, and waits between them. */
 #define WITH_REGIONS	(1u << 16)
@@ -46,6 +47,7 @@ enum scenario {
 	ARM64_USER_WRITES = 7,
 	ARM64_USER32_READS = 8,		/* the task is an AArch32 one */
 	ARM64_CPU_OFF = 9,		/* at the first NP */
+	ARM64_CPU_ON = 10,		/* vCPU 1: ARM64_CPU_OFF, when it is off USER_READS */
 };
 
 /* What it tells, by a 32-bit port (x86) or MMIO (arm64) write. */
@@ -72,11 +74,17 @@ struct options {
 	enum scenario scenario;
 	const char *filters;		/* of the store */
 	uint64_t first;			/* offset of the data that the guest touches; 0 = DATA */
-	unsigned int pages;		/* how many host pages of it */
+	unsigned int pages;		/* how many host pages of it, every vCPU its own */
+	unsigned int vcpus;		/* arm64; 0 = 1 */
+	bool others_off;		/* all vCPUs but the first start switched off */
 };
 
+/* One vCPU, the first with the machine; the others borrow from it. */
 struct vm {
 	struct options o;
+	unsigned int id;
+	struct vm *other[MAX_VCPUS - 1];
+	int result;			/* of run_vm, after run_all */
 	int kvm, fd, vcpu_fd;
 	struct kvm_run *run;
 	struct apf_mem *mem;
@@ -89,7 +97,7 @@ struct vm {
 
 struct vm *make_vm(const struct options *o);
 #define VM(...) make_vm(&(struct options){ __VA_ARGS__ })
-void free_vm(struct vm *vm);	/* the struct itself is the caller's to free */
+void free_vm(struct vm *vm);	/* the first's struct itself is the caller's to free */
 
 /*
  * Run until the guest says "end", or what is waited for, or the binding returns
@@ -97,6 +105,8 @@ void free_vm(struct vm *vm);	/* the struct itself is the caller's to free */
  */
 int run_until(struct vm *vm, unsigned int what);
 int run_vm(struct vm *vm);
+/* The others in threads of their own, then wait for all. */
+void run_all(struct vm *vm);
 /* Kick it after so long: -EINTR where the guest is not at its end before. */
 int run_for(struct vm *vm, unsigned int ms);
 
@@ -117,7 +127,8 @@ extern const uint64_t machine_ram;		/* guest-physical address */
 extern const uint32_t machine_halted;		/* mp_state of a halt of the library's */
 void machine_image(uint8_t *image);
 void machine_create(struct vm *vm);		/* after KVM_CREATE_VM */
-void machine_start(struct vm *vm);		/* after KVM_CREATE_VCPU */
+void machine_vcpu(struct vm *vcpu);		/* after KVM_CREATE_VCPU */
+void machine_start(struct vm *vm);		/* after the last of them */
 unsigned int machine_events(const struct vm *vm, struct event *e);	/* of the last exit; at most 8 */
 bool machine_usable(const struct apf_kvm_probe *p);
 extern const struct CMUnitTest machine_tests[];

@@ -97,6 +97,10 @@ static void set_segments(struct vm *vm)
 
 void machine_start(struct vm *vm)
 {
+}
+
+void machine_vcpu(struct vm *vm)
+{
 	struct kvm_regs r = {
 		.rip = CODE + (uint64_t)(guest_entry - guest_start),
 		.rflags = 2,
