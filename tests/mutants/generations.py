@@ -2,17 +2,16 @@
 """The rows of 2010 and of the 2020 RFC, broken one by one."""
 L_TEST = "tests/engine/test-engine-2010"
 I_TEST = "tests/engine/test-engine-rfc"
-GUEST_TEST = "tests/guest/test_guest"
 L_ALL = "tests/explorer/explorer 2010"
 L_PAIRS = "tests/explorer/explorer 2010-pairs"
 I_ALL = "tests/explorer/explorer rfc"
 I_BOOT = "tests/explorer/explorer rfc-boot"
 I_PAIRS = "tests/explorer/explorer rfc-pairs"
 I_AS_L = "tests/explorer/explorer rfc-as-2010"
-INT_LIB = "tests/explorer/explorer int-lib"
 
 VCPU = "engine/vcpu.c"
 X86 = "engine/abi_x86.c"
+AREA = "engine/area.c"
 L = "engine/abi_2010.c"
 I = "engine/abi_rfc.c"
 
@@ -24,13 +23,13 @@ MUTANTS = [
      "APF_EN_RESERVED | APF_EN_VMEXIT", [L_TEST]),
     ("L1", L, "APF_EN_RESERVED | APF_EN_INT | APF_EN_VMEXIT", "APF_EN_RESERVED | APF_EN_INT",
      [L_TEST]),
-    ("L1", L, "!is_on(ctl[CTL_EN]) || apf_x86_area_valid(v, ctl[CTL_EN])", "true", [L_TEST]),
+    ("L1", L, "!is_on(ctl[CTL_EN]) || apf_area_is_ram(v, ctl[CTL_EN])", "true", [L_TEST]),
     ("L1", L, "!is_on(ctl[CTL_EN]) || ", "", [L_TEST]),
     ("L1", L, "reg != APF_MSR_EN || !l_ctl_valid", "!l_ctl_valid", [L_TEST]),
     ("L1", L, "\tif (reg != APF_MSR_EN)\n\t\treturn -EINVAL;\n", "", [L_TEST]),
     # L2: the area.
-    ("L2 L4", X86, "apf_x86_area(v) + APF_AREA_REASON, reason);",
-     "apf_x86_area(v) + APF_AREA_TOKEN, reason);", [L_TEST, L_ALL]),
+    ("L2 L4", AREA, "apf_area_of(v) + APF_AREA_REASON, reason);",
+     "apf_area_of(v) + APF_AREA_TOKEN, reason);", [L_TEST, L_ALL]),
     # L3: tokens.
     ("L3", L, ".id_bits = 12", ".id_bits = 11", [L_TEST]),
     ("L3", I, ".id_bits = 12", ".id_bits = 13", [L_TEST]),
@@ -49,12 +48,13 @@ MUTANTS = [
     ("L5 C14", X86, "!at->smm &&\n\t       ", "", [L_TEST]),
     ("L5 C14", X86, " &&\n\t       !at->nested", "", [L_TEST]),
     ("L5", X86, "return at->irqs_on", "return at->user && at->irqs_on", [L_TEST]),
-    ("L5 C9 C13", X86, " || write_reason(v, APF_REASON_READY))", ")", [L_TEST, L_ALL]),
-    ("L5 C13", X86, "APF_SENT;\n\twrite_reason(v, APF_REASON_NONE);", "APF_SENT;",
+    ("L5 C9 C13", AREA, "\tif (write_reason(v, APF_REASON_READY))\n\t\treturn APF_BLOCKED;\n", "",
+     [L_TEST, L_ALL]),
+    ("L5 C13", AREA, "APF_SENT_SILENT;\n\twrite_reason(v, APF_REASON_NONE);", "APF_SENT_SILENT;",
      [L_TEST, L_PAIRS]),
-    ("L5", X86, "write_reason(v, APF_REASON_NONE);\n\treturn APF_BLOCKED;",
+    ("L5", AREA, "write_reason(v, APF_REASON_NONE);\n\treturn APF_BLOCKED;",
      "write_reason(v, APF_REASON_NONE);\n\treturn APF_HELD;", [L_TEST, L_PAIRS]),
-    ("L5 I4", VCPU, "abi->acknowledges || !v->set.list[APF_NODE_READY].count ? 0 : APF_OUT_LATER",
+    ("L5 I4", VCPU, "sent == APF_SENT || !v->set.list[APF_NODE_READY].count ? 0 : APF_OUT_LATER",
      "0", [L_TEST, L_ALL]),
     # L6: a page that failed for good.
     ("L6", L, "\t.failed_wakes_all = true,\n", "", [L_TEST]),
@@ -66,13 +66,10 @@ MUTANTS = [
     ("L7 C10", L, "was ? APF_EFFECT_DISABLE : APF_EFFECT_NONE", "APF_EFFECT_NONE",
      [L_TEST, L_PAIRS]),
     ("L10", L, "\tif (is_on(value))\n", "\tif (is_on(value) && !was)\n", [L_TEST]),
-    # L9, in the guest half: found by the explorer.
-    ("L9", "guest/lib/core.c", "\tif (n->cpu != c->id)\n",
-     "\tif (n->cpu != c->id || n->epoch != c->epoch)\n", [GUEST_TEST, INT_LIB]),
     # I1: EN.
     ("I1", I, "APF_EN_RESERVED | APF_EN_VMEXIT", "APF_EN_RESERVED", [I_TEST]),
     ("I1", I, "APF_EN_RESERVED | APF_EN_VMEXIT", "APF_EN_VMEXIT", [I_TEST]),
-    ("I1", I, "!is_on(en) || apf_x86_area_valid(v, en)", "true", [I_TEST]),
+    ("I1", I, "!is_on(en) || apf_area_is_ram(v, en)", "true", [I_TEST]),
     # I2: PF2.
     ("I2", I, "~(APF_INT_VECTOR_MASK | APF_PF2_ENABLED)", "~APF_INT_VECTOR_MASK", [I_TEST]),
     ("I2", I, "return !(value & ~(APF_INT_VECTOR_MASK | APF_PF2_ENABLED));", "return true;",
@@ -98,8 +95,8 @@ MUTANTS = [
      [I_TEST, I_ALL]),
     ("I4", I, " || reason)\n\t\treturn APF_BLOCKED;", " || reason)\n\t\treturn APF_HELD;",
      [I_TEST, I_ALL]),
-    ("I4 C9", I, "\tif (v->ops->read32(v->ctx, apf_x86_area(v) + APF_AREA_REASON, &reason))\n"
-     "\t\treturn APF_WHY_AREA;", "\tv->ops->read32(v->ctx, apf_x86_area(v) + APF_AREA_REASON, "
+    ("I4 C9", I, "\tif (v->ops->read32(v->ctx, apf_area_of(v) + APF_AREA_REASON, &reason))\n"
+     "\t\treturn APF_WHY_AREA;", "\tv->ops->read32(v->ctx, apf_area_of(v) + APF_AREA_REASON, "
      "&reason);", [I_TEST]),
     # I5: both words, then the interrupt; all or nothing.
     ("I5 C15", I, "\tif (v->ops->write32(v->ctx, area + APF_AREA_TOKEN, token))\n"
