@@ -43,7 +43,7 @@
 #define MAX_TASKS 4096u
 #define MAX_PAGES (1u << 20)
 
-enum { UART_DATA = 0, UART_LSR = 5, UART_SCRATCH = 7 };
+enum { UART_DATA = 0, UART_IER = 1, UART_LSR = 5, UART_SCRATCH = 7 };
 enum { LSR_DATA_READY = 0x01, LSR_CAN_SEND = 0x20 };
 
 enum mode { MODE_TOUCH, MODE_RANDOM, MODE_WRITE, MODE_SLEEP };
@@ -523,6 +523,7 @@ int main(void)
 		close(fd);
 	if (!port_open())
 		end_machine(RB_POWER_OFF);
+	port_write(UART_IER, 0);	/* the kernel keeps a console's interrupt on, and would take our input */
 	read_options();
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
 		die("mlockall");
