@@ -67,6 +67,7 @@ static void test_A2_A3_A10_A13_results(void **state)
 		{ "unknown operation", 0, 0, 0, 0, ERR(NOT_SUPPORTED) },
 		{ "unknown operation", 0, 3ull << 56, 0, 0, ERR(NOT_SUPPORTED) },
 		{ "two operations", 0, OP(ENABLE) | OP(REGION), 0, 0, ERR(NOT_SUPPORTED) },
+		{ "a bit more than enable", 0, A_ON | 0x20ull << 56, 0, 0, ERR(NOT_SUPPORTED) },
 		{ "unknown, with arguments", 0, 0xffull << 56 | 63, 1, 1, ERR(NOT_SUPPORTED) },
 
 		{ "info", 0, OP(INFO), 0, 0, 0 },
@@ -85,6 +86,7 @@ static void test_A2_A3_A10_A13_results(void **state)
 		{ "reserved flag, off", A_ON, OP(ENABLE) | 32, 0, 0, ERR(INVALID_PARAMETER) },
 		{ "enable with a start", 0, A_ON, 1, 0, ERR(INVALID_PARAMETER) },
 		{ "area not RAM", 0, OP(ENABLE) | RAM_BYTES | 1, 0, 0, ERR(NOT_SUPPORTED) },
+		{ "area that is RAM if it is cut", 0, A_ON | 1ull << 32, 0, 0, ERR(NOT_SUPPORTED) },
 		{ "largest area", 0, OP(ENABLE) | APF_ARM64_ADDR_MASK | 1, 0, 0,
 		  ERR(NOT_SUPPORTED) },
 		{ "send always, nothing held off", 0, A_ON | APF_ARM64_SEND_ALWAYS, 0, 0,
@@ -222,6 +224,8 @@ static uint32_t fault_and_ready(uint64_t gfn)
 
 static void test_A4_C8_the_counter_wraps_and_no_token_is_0_or_all_ones_or_alive(void **state)
 {
+	uint8_t bytes[256];
+
 	for (uint32_t id = 0; id <= 65535; id += 65535) {
 		fake_arm_on(&g, A_CONFIG(.vcpu_id = id), A_ON);
 		uint32_t alive = inject(&g, 1), last = 0;
@@ -234,6 +238,7 @@ static void test_A4_C8_the_counter_wraps_and_no_token_is_0_or_all_ones_or_alive(
 		/* Of id 65535 counter 65535 would be ~0; of id 0 counter 0 would be 0. */
 		assert_int_equal(fault_and_ready(2), id ? id : 2u << 16);
 		assert_int_equal(fault_and_ready(2), id ? 2u << 16 | id : 3u << 16);
+		assert_int_equal(apf_vcpu_load(g.v, bytes, apf_vcpu_save(g.v, bytes, 256)), 0);
 	}
 }
 

@@ -16,13 +16,15 @@ ONE_CPU = "tests/explorer/explorer one-cpu"
 VCPU = "engine/vcpu.c"
 INT = "engine/abi_int.c"
 X86 = "engine/abi_x86.c"
+AREA = "engine/area.c"
+CTL = "engine/control.c"
 SET_C = "engine/set.c"
 SAVE_C = "engine/save.c"
 
 MUTANTS = [
     # C1: NP and ready carry the same token.
-    ("C1", VCPU, "v->wake_all ? APF_TOKEN_BROADCAST : n->token, at))",
-     "v->wake_all ? APF_TOKEN_BROADCAST : n->token ^ 1u << 12, at))", [READY, PLAIN]),
+    ("C1", VCPU, "v->wake_all ? APF_TOKEN_BROADCAST : n->token, at)",
+     "v->wake_all ? APF_TOKEN_BROADCAST : n->token ^ 1u << 12, at)", [READY, PLAIN]),
     # C2: one ready per delivered NP, and all tokens of a page.
     ("C2", VCPU, "n->token, apf_vcpu_area(v));\n\tapf_set_remove(&v->set, n);",
      "n->token, apf_vcpu_area(v));", [READY, PLAIN]),
@@ -55,14 +57,15 @@ MUTANTS = [
     ("C5 V5", VCPU, "#define TOKEN_TRIES 64", "#define TOKEN_TRIES 1", [FAULT]),
     ("C5", VCPU, "i < TOKEN_TRIES", "i < 1 << 21", [FAULT]),
     # C6: the wake-all.
-    ("C6 N7", VCPU, "\tif (effect == APF_EFFECT_ENABLE)\n\t\tv->wake_all = true;\n", "",
+    ("C6 N7", CTL, "\tcase APF_EFFECT_ENABLE:\n\t\tv->wake_all = true;\n\t\tbreak;\n",
+     "\tcase APF_EFFECT_ENABLE:\n\t\tbreak;\n",
      [CONTROL]),
-    ("C6", VCPU, "\tif (apf_vcpu_enabled(v))\n\t\tv->wake_all = true;",
+    ("C6", CTL, "\tif (apf_vcpu_enabled(v))\n\t\tv->wake_all = true;",
      "\tv->wake_all = true;", [READY]),
     ("C6", "abi/apf_abi_x86.h", "APF_TOKEN_BROADCAST	0xffffffffu",
      "APF_TOKEN_BROADCAST	0xfffffffeu", [FAULT]),
-    ("C6", VCPU, "abi->ready(v, v->wake_all ? APF_TOKEN_BROADCAST : n->token, at)",
-     "abi->ready(v, n ? n->token : APF_TOKEN_BROADCAST, at)", [READY, ONE_CPU]),
+    ("C6", VCPU, "ready(v, v->wake_all ? APF_TOKEN_BROADCAST : n->token, at)",
+     "ready(v, n ? n->token : APF_TOKEN_BROADCAST, at)", [READY, ONE_CPU]),
     # C7: the end of a halt tells the guest nothing.
     ("C7", VCPU, "\t\tout = APF_OUT_WAKE;\n", "", [FAULT, PLAIN]),
     ("C7", VCPU, "\t\tv->standing = false;\n\t\tout", "\t\tout", [FAULT]),
@@ -79,31 +82,31 @@ MUTANTS = [
      [FAULT]),
     ("C8", VCPU, "v->counter << id_bits | v->id;", "v->counter << id_bits;", [FAULT]),
     ("C8", VCPU, "(v->counter + 1) & (UINT32_MAX >> id_bits)", "v->counter", [FAULT, PLAIN]),
-    ("C8", VCPU, "\tv->standing = false;\n}", "\tv->standing = false;\n\tv->counter = 1;\n}",
+    ("C8", CTL, "\tv->standing = false;\n}", "\tv->standing = false;\n\tv->counter = 1;\n}",
      [CONTROL]),
     ("C8 C12", VCPU, "\tif (why == APF_WHY_ASYNC && v->wake_all)\n\t\treturn APF_WHY_AREA;\n", "",
      [FAULT, EVENTS]),
     ("C8", INT, ".id_bits = 12", ".id_bits = 11", [FAULT, CONTROL]),
     # C9: an area that cannot be reached.
-    ("C9", INT, "\tif (v->ops->read32(v->ctx, word, &old))\n\t\treturn APF_BLOCKED;",
+    ("C9", AREA, "\tif (v->ops->read32(v->ctx, word, &old))\n\t\treturn APF_BLOCKED;",
      "\tif (v->ops->read32(v->ctx, word, &old))\n\t\treturn APF_SENT;", [READY, EVENTS]),
-    ("C9", INT, "\tif (v->ops->read32(v->ctx, word, &old))\n\t\treturn APF_BLOCKED;",
+    ("C9", AREA, "\tif (v->ops->read32(v->ctx, word, &old))\n\t\treturn APF_BLOCKED;",
      "\tif (v->ops->read32(v->ctx, word, &old))\n\t\treturn APF_HELD;", [READY, EVENTS]),
-    ("C9", INT, "write32(v->ctx, word, token))\n\t\treturn APF_BLOCKED;",
+    ("C9", AREA, "write32(v->ctx, word, token))\n\t\treturn APF_BLOCKED;",
      "write32(v->ctx, word, token))\n\t\treturn APF_SENT;", [READY]),
     ("C9 C13", VCPU, "\t\tapf_set_remove(&v->set, n);\n\t\treturn APF_WHY_AREA;",
      "\t\treturn APF_WHY_AREA;", [FAULT]),
     ("C9", VCPU, "\tif (abi_of(v)->np_write(v)) {", "\tif (abi_of(v)->np_write(v) > 0) {",
      [FAULT]),
     # C10: reset and disable.
-    ("C10 N7", VCPU, "\tif (effect == APF_EFFECT_DISABLE)\n\t\tdrop(v);\n", "",
+    ("C10 N7", CTL, "\tcase APF_EFFECT_DISABLE:\n\t\tdrop(v);\n", "\tcase APF_EFFECT_DISABLE:\n",
      [CONTROL, EVENTS]),
-    ("C10", VCPU, "\tdrop(v);\n\tmemset(v->ctl", "\tmemset(v->ctl", [CONTROL, EVENTS]),
-    ("C10", VCPU, "\tmemset(v->ctl, 0, sizeof(v->ctl));\n", "", [CONTROL, EVENTS]),
-    ("C10", VCPU, "\tapf_set_clear(&v->set);\n\tv->wake_all = false;\n}\n\nint",
-     "\tapf_set_clear(&v->set);\n}\n\nint", [CONTROL]),
+    ("C10", CTL, "\tdrop(v);\n\tmemset(v->ctl", "\tmemset(v->ctl", [CONTROL, EVENTS]),
+    ("C10", CTL, "\tmemset(v->ctl, 0, sizeof(v->ctl));\n", "", [CONTROL, EVENTS]),
+    ("C10", CTL, "\tapf_set_clear(&v->set);\n\tv->wake_all = false;\n",
+     "\tapf_set_clear(&v->set);\n", [CONTROL]),
     ("C10", INT, "\t\ttake_back_token(v);\n", "\t\t;\n", [CONTROL, PAIRS]),
-    ("C10", VCPU, "sizeof(v->ctl));\n\tv->standing = false;", "sizeof(v->ctl));", [CONTROL]),
+    ("C10", CTL, "sizeof(v->ctl));\n\tv->standing = false;", "sizeof(v->ctl));", [CONTROL]),
     # C12: after a restore every token gets its ready; or one wake-all.
     ("C12", SAVE_C, "\tp = put_list(v, APF_NODE_WAITING, p);\n\tput_list(v, APF_NODE_READY, p);",
      "\tp = put_list(v, APF_NODE_WAITING, p);\n\tput_list(v, APF_NODE_WAITING, p);",
@@ -119,7 +122,7 @@ MUTANTS = [
     ("C12", VCPU, "\tv->wake_all = false;\n\tapf_set_clear(&v->set);\n}\n\nstatic void ready",
      "\tapf_set_clear(&v->set);\n}\n\nstatic void ready", [READY, EVENTS]),
     ("C12 C15", VCPU, "\tif (v->frozen || (", "\tif ((", [READY, EVENTS]),
-    ("C12", INT, " ||\n\t    token == APF_TOKEN_BROADCAST)", ")", [FAULT, EVENTS]),
+    ("C12", AREA, " ||\n\t       token == APF_TOKEN_BROADCAST;", ";", [FAULT, EVENTS]),
     ("C12", SAVE_C, "\tif (ret == -EINVAL)\n\t\tapf_vcpu_reset(v);\n", "", [SAVE]),
     ("C12", SAVE_C, "size != need || ", "", [SAVE]),
     ("C12", SAVE_C, "h->counter > UINT32_MAX >> abi->id_bits || ", "", [SAVE]),
@@ -140,26 +143,27 @@ MUTANTS = [
     ("C13", VCPU, "\tapf_set_remove(&v->set, n);\n\treturn v->standing", "\treturn v->standing",
      [FAULT, EVENTS]),
     ("C13", VCPU, "\tv->standing = n->state == APF_NODE_WAITING;\n", "", [FAULT, EVENTS]),
-    ("C13", X86, "return write_reason(v, APF_REASON_NP);",
+    ("C13", AREA, "return write_reason(v, APF_REASON_NP);",
      "return write_reason(v, APF_REASON_NONE);", [FAULT, PLAIN]),
     # C14: x86 gates.
     ("C14", VCPU, "\tif (f->smm)\n\t\treturn APF_WHY_SMM;\n", "", [FAULT]),
     ("C14", VCPU, "\tif (f->nested)\n\t\treturn APF_WHY_NESTED;\n", "", [FAULT]),
     ("C14", X86, "f->paging ? APF_WHY_ASYNC : APF_WHY_NOPAGING", "APF_WHY_ASYNC", [FAULT]),
     # C15: first the token word, then the interrupt.
-    ("C15", INT, "\tif (v->ops->write32(v->ctx, word, token))\n\t\treturn APF_BLOCKED;\n"
+    ("C15", AREA, "\tif (v->ops->write32(v->ctx, word, token))\n\t\treturn APF_BLOCKED;\n"
      "\tif (v->ops->raise(v->ctx, v->id, vector) > 0 || vector < FIRST_VECTOR)\n"
      "\t\treturn APF_SENT;",
      "\tif (v->ops->raise(v->ctx, v->id, vector) > 0 || vector < FIRST_VECTOR)\n"
      "\t\treturn v->ops->write32(v->ctx, word, token) ? APF_BLOCKED : APF_SENT;",
      [READY, PLAIN]),
     # C16: where a vCPU stood belongs to no file.
-    ("C16", VCPU, "sizeof(v->ctl));\n\tv->standing = false;", "sizeof(v->ctl));", [SAVE]),
+    ("C16", CTL, "sizeof(v->ctl));\n\tv->standing = false;", "sizeof(v->ctl));", [SAVE]),
     # N1: the vector.
     ("N1", INT, "return !(value & ~APF_INT_VECTOR_MASK);", "return true;", [CONTROL, SAVE]),
-    ("N1", INT, " || vector < FIRST_VECTOR)", ")", [READY]),
-    ("N1", INT, " || vector < FIRST_VECTOR)", " || vector <= FIRST_VECTOR)", [READY]),
-    ("N1", INT, "uint8_t vector = (uint8_t)v->ctl[CTL_INT];", "uint8_t vector = 0xf2;",
+    ("N1", AREA, " || vector < FIRST_VECTOR)", ")", [READY]),
+    ("N1", AREA, " || vector < FIRST_VECTOR)", " || vector <= FIRST_VECTOR)", [READY]),
+    ("N1", INT, "apf_area_ready_interrupt(v, token, (uint8_t)v->ctl[CTL_INT])",
+     "apf_area_ready_interrupt(v, token, 0xf2)",
      [READY, PLAIN]),
     ("N1", INT, "!vector_valid(v, value) || !v->has_lapic", "!vector_valid(v, value)",
      [CONTROL]),
@@ -169,13 +173,12 @@ MUTANTS = [
     ("N2", INT, "return (en & APF_EN_ENABLED) && (en & APF_EN_INT);",
      "return en & APF_EN_INT;", [FAULT, CONTROL]),
     # N3: two words that never collide.
-    ("N3", INT, "\treturn APF_WHY_ASYNC;\n", "\treturn token ? APF_WHY_AREA : APF_WHY_ASYNC;\n",
-     [FAULT]),
-    ("N3", INT, "\tuint64_t word = apf_x86_area(v) + APF_AREA_TOKEN;\n\tuint8_t",
-     "\tuint64_t word = apf_x86_area(v) + APF_AREA_REASON;\n\tuint8_t", [READY, PLAIN]),
+    ("N3", AREA, "\t       token == APF_TOKEN_BROADCAST;", "\t       token;", [FAULT]),
+    ("N3", AREA, "\tuint64_t word = apf_area_of(v) + APF_AREA_TOKEN;",
+     "\tuint64_t word = apf_area_of(v) + APF_AREA_REASON;", [READY, PLAIN]),
     # N4: the token word and the acknowledge.
-    ("N4", INT, "\tif (old)\n\t\treturn APF_HELD;\n", "", [READY, PLAIN]),
-    ("N4", INT, "\tif (old)\n\t\treturn APF_HELD;\n", "\tif (old)\n\t\treturn APF_BLOCKED;\n",
+    ("N4", AREA, "\tif (old)\n\t\treturn APF_HELD;\n", "", [READY, PLAIN]),
+    ("N4", AREA, "\tif (old)\n\t\treturn APF_HELD;\n", "\tif (old)\n\t\treturn APF_BLOCKED;\n",
      [READY]),
     ("N4", INT, "value & APF_ACK_LOOK ? APF_EFFECT_LOOK : APF_EFFECT_NONE", "APF_EFFECT_LOOK",
      [READY]),
@@ -189,20 +192,20 @@ MUTANTS = [
     ("N5", "abi/apf_abi_x86.h", "APF_EN_RESERVED		(3ull << 4)",
      "APF_EN_RESERVED		(1ull << 4)", [CONTROL]),
     # N6: the interrupt that the APIC does not take.
-    ("N6", INT, "\tv->ops->write32(v->ctx, word, 0);\n\treturn APF_BLOCKED;",
+    ("N6", AREA, "\tv->ops->write32(v->ctx, word, 0);\n\treturn APF_BLOCKED;",
      "\treturn APF_BLOCKED;", [READY, "tests/explorer/explorer boot"]),
-    ("N6", INT, "\tv->ops->write32(v->ctx, word, 0);\n\treturn APF_BLOCKED;",
+    ("N6", AREA, "\tv->ops->write32(v->ctx, word, 0);\n\treturn APF_BLOCKED;",
      "\tv->ops->write32(v->ctx, word, 0);\n\treturn APF_SENT;", [READY]),
     ("N6", VCPU, "\t\treturn APF_OUT_LATER;\n", "\t\treturn 0;\n",
      [READY, "tests/explorer/explorer boot"]),
-    ("N6", INT, "raise(v->ctx, v->id, vector) > 0", "raise(v->ctx, v->id, vector) >= 0",
+    ("N6", AREA, "raise(v->ctx, v->id, vector) > 0", "raise(v->ctx, v->id, vector) >= 0",
      [READY]),
-    ("N6", INT, "raise(v->ctx, v->id, vector) > 0", "raise(v->ctx, v->id, vector)", [READY]),
+    ("N6", AREA, "raise(v->ctx, v->id, vector) > 0", "raise(v->ctx, v->id, vector)", [READY]),
     # N7: enabling and disabling.
     ("N7", INT, "\tif (en && !v->has_lapic)\n\t\treturn false;\n", "", [CONTROL, SAVE]),
     ("N7", INT, "\tif (en && !v->has_lapic)\n", "\tif (!v->has_lapic)\n", [CONTROL]),
-    ("N7", X86, " && v->ops->is_ram(v->ctx, en, APF_AREA_SIZE)", "", [CONTROL, SAVE]),
-    ("N7", X86, "en <= UINT64_MAX - APF_AREA_SIZE && ", "!", [CONTROL]),
+    ("N7", AREA, " && v->ops->is_ram(v->ctx, en, APF_AREA_SIZE)", "", [CONTROL, SAVE]),
+    ("N7", AREA, "en <= UINT64_MAX - APF_AREA_SIZE && ", "!", [CONTROL]),
     ("N7", INT, "\tif (!en_valid(v, en))\n\t\treturn -EINVAL;\n\tif (was",
      "\tif (!en_valid(v, en)) {\n\t\tv->ctl[CTL_EN] = en;\n\t\treturn -EINVAL;\n\t}\n\tif (was",
      [CONTROL]),
@@ -223,8 +226,8 @@ MUTANTS = [
     ("V1", VCPU, "\t\tAPF_TRACE(halt_end, APF_EV_HALT_END, v->id, gfn, 0, 0);\n", "", [TRACE]),
     ("V1", VCPU, "APF_TRACE(broadcast, APF_EV_BROADCAST, v->id, 0, APF_TOKEN_BROADCAST, "
      "apf_vcpu_area(v));", ";", [TRACE]),
-    ("V1", VCPU, "\tAPF_TRACE(control, APF_EV_CONTROL, v->id, 0, reg, value);\n", "", [TRACE]),
-    ("V1", VCPU, "APF_TRACE(reset, APF_EV_RESET, v->id, 0, 0,\n\t\t  apf_vcpu_outstanding(v) + "
+    ("V1", CTL, "\tAPF_TRACE(control, APF_EV_CONTROL, v->id, 0, reg, value);\n", "", [TRACE]),
+    ("V1", CTL, "APF_TRACE(reset, APF_EV_RESET, v->id, 0, 0,\n\t\t  apf_vcpu_outstanding(v) + "
      "v->set.list[APF_NODE_READY].count);", ";", [TRACE]),
     # Policy never_async.
     ("C4", VCPU, "\tif (v->never_async)\n\t\treturn APF_WHY_DISABLED;\n", "", [FAULT, CONTROL]),
