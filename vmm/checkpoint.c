@@ -34,6 +34,7 @@ static int save_state(struct vmm *vm, struct vmm_snapshot_writer *w)
 
 	w->machine = vmm_machine.kind;
 	vmm_snapshot_add(w, VMM_SEC_VM, 0, &info, sizeof(info));
+	vmm_devices_save(vm, w);
 	err = vmm_machine_save(vm, w);
 	for (unsigned int i = 0; i < vm->cfg.cpus && !err; i++)
 		err = vmm_vcpu_save(&vm->vcpus[i], w);
@@ -157,8 +158,11 @@ int vmm_load(struct vmm *vm, const struct vmm_snapshot *s)
 	err = vmm_machine_load(vm, s);
 	for (unsigned int i = 0; i < vm->cfg.cpus && !err; i++)
 		err = vmm_vcpu_load(&vm->vcpus[i], s);
-	if (!err)
+	if (!err) {
+		/* When every vCPU can take the interrupt: one that is an edge is lost before. */
+		vmm_devices_load(vm, s);
 		err = vmm_machine_load_clock(vm, s);
+	}
 	/* Last, when every vCPU can take interrupts: readies may go out at once. */
 	for (unsigned int i = 0; i < vm->cfg.cpus && !err; i++)
 		err = vmm_vcpu_load_apf(&vm->vcpus[i], s);

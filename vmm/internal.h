@@ -58,7 +58,7 @@ void *vmm_vcpu_main(void *vcpu);
 /* devices.c: what every machine has. */
 int vmm_devices_init(struct vmm *vm);
 void vmm_devices_save(struct vmm *vm, struct vmm_snapshot_writer *w);
-/* Also sets the serial port's interrupt line: after the interrupt controllers. */
+/* Also sets the serial port's interrupt line. */
 void vmm_devices_load(struct vmm *vm, const struct vmm_snapshot *s);
 /* The guest writes to a device: remember when it did so first. */
 void vmm_note_output(struct vmm *vm);

@@ -110,15 +110,10 @@ bool vmm_machine_exit(struct vmm_vcpu *v)
 
 int vmm_machine_save(struct vmm *vm, struct vmm_snapshot_writer *w)
 {
-	vmm_devices_save(vm, w);
 	return vmm_gic_save(vm, w);
 }
 
 int vmm_machine_load(struct vmm *vm, const struct vmm_snapshot *s)
 {
-	int err = vmm_gic_load(vm, s);
-
-	if (!err)
-		vmm_devices_load(vm, s);
-	return err;
+	return vmm_gic_load(vm, s);
 }

@@ -178,7 +178,6 @@ int vmm_machine_save(struct vmm *vm, struct vmm_snapshot_writer *w)
 	if (err)
 		return err;
 	vmm_snapshot_add(w, VMM_SEC_PIT, 0, &pit, sizeof(pit));
-	vmm_devices_save(vm, w);
 	return 0;
 }
 
@@ -197,11 +196,7 @@ int vmm_machine_load(struct vmm *vm, const struct vmm_snapshot *s)
 			return err;
 	}
 	memcpy(&pit, s->sec[VMM_SEC_PIT][0].data, sizeof(pit));
-	err = CALL(vm->vm_fd, KVM_SET_PIT2, &pit);
-	if (err)
-		return err;
-	vmm_devices_load(vm, s);
-	return 0;
+	return CALL(vm->vm_fd, KVM_SET_PIT2, &pit);
 }
 
 /*
