@@ -35,9 +35,9 @@
 #include <apf/memory.h>
 #include <apf/store.h>
 
-#define PAGES		16384u		/* 64 MiB */
-#define SIZE		((size_t)PAGES * APF_PAGE_SIZE)
-#define CHUNKS		(PAGES / 512)
+#define PAGES		16384u		/* of the host: 64 MiB if they have 4 KiB */
+#define SIZE		((size_t)PAGES * page_size)
+#define CHUNKS		(SIZE >> 21)
 #define MANY		64u
 #define MAX_RUNS	31
 
@@ -45,6 +45,7 @@ struct cost {
 	double wall, cpu;		/* us per fault */
 };
 
+static uint32_t page_size;
 static char path[] = "/dev/shm/apf-paging-XXXXXX";
 static int store_fd;
 static uint32_t order[PAGES];		/* the pages in the order they are touched */
@@ -70,16 +71,16 @@ static double now_us(clockid_t clock)
 
 static void make_store(void)
 {
-	uint64_t page[APF_PAGE_SIZE / 8];
+	uint64_t page[page_size / 8];
 
 	store_fd = mkstemp(path);
 	if (store_fd < 0)
 		die(path, strerror(errno));
 	for (uint32_t n = 0; n < PAGES; n++) {
 		order[n] = n;
-		for (uint32_t i = 0; i < APF_PAGE_SIZE / 8; i++)
+		for (uint32_t i = 0; i < page_size / 8; i++)
 			page[i] = n + 1;
-		if (write(store_fd, page, sizeof(page)) != sizeof(page))
+		if (write(store_fd, page, page_size) != page_size)
 			die(path, strerror(errno));
 	}
 	srand(1);
@@ -93,7 +94,7 @@ static void make_store(void)
 
 static void touch(uint32_t n)
 {
-	if (*(volatile uint64_t *)(ram + (size_t)n * APF_PAGE_SIZE) != n + 1)
+	if (*(volatile uint64_t *)(ram + (size_t)n * page_size) != n + 1)
 		die("a page", "holds wrong bytes");
 }
 
@@ -154,7 +155,7 @@ static void touch_ahead(void)
 		for (uint32_t k = i; k < i + MANY; k++)
 			touch_and_go_on(order[k]);
 		for (uint32_t k = i; k < i + MANY; k++)
-			wait_for(order[k]);
+			wait_for(order[k] * (page_size / APF_PAGE_SIZE));
 		for (uint32_t k = i; k < i + MANY; k++)
 			touch(order[k]);
 	}
@@ -222,8 +223,8 @@ static struct cost with_libapf(void (*work)(void))
 
 static void touch_each_chunk(void)
 {
-	for (uint32_t n = 0; n < PAGES; n += 512)
-		touch_and_go_on(n + 100);
+	for (uint32_t n = 0; n < PAGES; n += PAGES / CHUNKS)
+		touch_and_go_on(n + 7);
 }
 
 /* The first touch of an unarmed chunk up to the trap; the page itself comes meanwhile. */
@@ -240,21 +241,22 @@ static struct cost arming(void)
 /* The peer. */
 static void *blocking_loop(void *arg)
 {
-	static char page[APF_PAGE_SIZE] __attribute__((aligned(4096)));
+	char *page = aligned_alloc(page_size, page_size);
 	int uffd = *(int *)arg;
 	struct uffd_msg msg;
 
 	for (uint32_t n = 0; n < PAGES;) {
-		struct uffdio_copy copy = { .src = (uintptr_t)page, .len = APF_PAGE_SIZE };
+		struct uffdio_copy copy = { .src = (uintptr_t)page, .len = page_size };
 
 		if (read(uffd, &msg, sizeof(msg)) != sizeof(msg))
 			continue;
-		copy.dst = msg.arg.pagefault.address & ~(uint64_t)(APF_PAGE_SIZE - 1);
-		if (pread(store_fd, page, sizeof(page), (off_t)(copy.dst - (uintptr_t)ram)) < 0 ||
+		copy.dst = msg.arg.pagefault.address & -(uint64_t)page_size;
+		if (pread(store_fd, page, page_size, (off_t)(copy.dst - (uintptr_t)ram)) < 0 ||
 		    ioctl(uffd, UFFDIO_COPY, &copy))
 			die("blocking loop", strerror(errno));
 		n++;
 	}
+	free(page);
 	return NULL;
 }
 
@@ -343,6 +345,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: paging [RUNS, 1 to %d]\n", MAX_RUNS);
 		return 2;
 	}
+	page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	sigaction(SIGBUS, &sa, NULL);
 	make_store();
 	for (int i = 0; i < runs; i++) {	/* in turn, so that all see the same machine */
