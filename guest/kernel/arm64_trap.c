@@ -114,7 +114,7 @@ static void interrupt(const struct frame *f, uint32_t vector)
 	case INTID_TIMER:
 		timer_off();
 		gic_eoi(intid);
-		this_cpu()->served += f->elr == (uintptr_t)touch_site;
+		touch_tick(f->elr);
 		apf_tick();
 		sched_timer();
 		break;

@@ -132,6 +132,7 @@ struct task {
 	enum task_state state;
 	enum task_class class;
 	uint32_t no_preempt;		/* cannot be scheduled away while not 0 (L9) */
+	uint32_t touch_ticks;		/* timer interrupts at touch_site in this touch */
 	void (*entry)(void *argument);
 	void *argument;
 };
@@ -146,7 +147,7 @@ struct cpu {
 	uint64_t timer_at;		/* when the timer will fire; 0: not armed */
 	uint64_t random;
 	uint64_t counts[APF_GUEST_EV_COUNT];
-	uint64_t served;		/* timer interrupts that came at touch_site (C4) */
+	uint64_t served;		/* timer interrupts while a touch waited for its page (C4) */
 	struct arch_cpu arch;
 };
 
@@ -214,6 +215,8 @@ extern uint64_t root_table[];		/* made by boot.S, with all memory identity-mappe
 /* --- syscall.c --- */
 
 uint64_t system_call(enum syscall number, uint64_t a, uint64_t b);
+/* The timer has interrupted the kernel at pc. */
+void touch_tick(uintptr_t pc);
 
 /* --- apf.c: libapf-guest in this kernel --- */
 

@@ -166,7 +166,7 @@ static void interrupt(struct frame *f)
 	switch (f->vector) {
 	case VECTOR_TIMER:
 		apic_eoi();
-		this_cpu()->served += f->rip == (uintptr_t)touch_site;
+		touch_tick(f->rip);
 		apf_tick();
 		sched_timer();
 		break;
