@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hostile guest and a hostile file against the engine, in each generation: any
- * control write, any fault, an area whose words change between two reads and cannot
+ * control write, any call with any registers, any fault, an area whose words change between two reads and cannot
  * always be reached, an APIC that takes or refuses, an injection that works or fails,
  * saved bytes that were tampered with.
  * Whatever comes, the state stays whole, only the area is touched, and no ready
@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include <abi/apf_abi_arm64.h>
 #include <abi/apf_abi_x86.h>
 #include <engine/vcpu.h>
 #include <tests/engine/invariants.h>
@@ -19,6 +20,7 @@
 #define MAX_SET	16u
 #define RAM	(1ull << 30)
 #define AREA	0x4000ull
+#define PPI	22
 
 struct fuzz {
 	const uint8_t *data;
@@ -30,6 +32,7 @@ struct fuzz {
 	uint32_t owed[MAX_SET];	/* NPs delivered and not answered; 0: none */
 	uint32_t word;		/* last written to the token word */
 	uint32_t reason;	/* the same of the reason word */
+	bool line;		/* arm64: of the ready interrupt */
 	bool entering;		/* the vCPU stands where it can be injected into */
 	_Alignas(64) uint8_t block[4096];
 };
@@ -49,6 +52,11 @@ static uint64_t take(struct fuzz *f, size_t bytes)
 	return value;
 }
 
+static bool is_arm(const struct fuzz *f)
+{
+	return f->v->abi == APF_ABI_ARM64;
+}
+
 static void check_address(struct fuzz *f, uint64_t gpa)
 {
 	uint64_t area = apf_vcpu_area(f->v);
@@ -62,7 +70,8 @@ static int op_read32(void *ctx, uint64_t gpa, uint32_t *value)
 	struct fuzz *f = ctx;
 	uint8_t how = (uint8_t)take(f, 1);
 
-	check_address(f, gpa);
+	if (!is_arm(f) || gpa != apf_vcpu_area(f->v) + APF_ARM64_AREA_BUSY)
+		check_address(f, gpa);
 	if (how == 1)
 		return -EFAULT;
 	*value = how == 2 ? APF_TOKEN_BROADCAST : how == 3 ? (uint32_t)take(f, 4) : 0;
@@ -112,9 +121,21 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	check(vcpu_id == f->v->id && !f->frozen && f->word);
 	check(f->v->abi != APF_ABI_X86_2010);
 	check(f->v->abi != APF_ABI_X86_RFC || f->reason == APF_REASON_READY);
+	if (is_arm(f)) {
+		check(vector == PPI && f->v->ctl[0] & APF_ARM64_INT && !f->line);
+		f->line = accepted;
+	}
 	if (accepted || vector < 16)
 		answer(f, f->word);
 	return accepted;
+}
+
+static void op_lower(void *ctx, uint32_t vcpu_id, uint8_t irq)
+{
+	struct fuzz *f = ctx;
+
+	check(vcpu_id == f->v->id && irq == PPI);
+	f->line = false;
 }
 
 static int op_inject(void *ctx, uint32_t token)
@@ -123,6 +144,7 @@ static int op_inject(void *ctx, uint32_t token)
 
 	check(f->entering && !f->frozen && f->reason == APF_REASON_READY);
 	check(f->v->abi != APF_ABI_X86_INT);
+	check(!is_arm(f) || !(f->v->ctl[0] & APF_ARM64_INT));
 	if (take(f, 1) == 1)
 		return -EAGAIN;
 	answer(f, token);
@@ -135,18 +157,20 @@ static const struct apf_engine_ops ops = {
 	.is_ram = op_is_ram,
 	.raise = op_raise,
 	.inject = op_inject,
+	.lower = op_lower,
 };
 
 static void make(struct fuzz *f, uint8_t how, uint8_t abi)
 {
-	static const uint32_t ids[] = { 0, 1, 4095, 5 };
+	static const uint32_t ids[] = { 0, 1, 4095, 5 }, arm_ids[] = { 0, 1, 65535, 5 };
 	static const enum apf_abi_id abis[] = { APF_ABI_X86_INT, APF_ABI_X86_2010,
-						APF_ABI_X86_RFC };
+						APF_ABI_X86_RFC, APF_ABI_ARM64 };
 	struct apf_vcpu_config cfg = {
-		.abi = abis[abi % 3],
-		.vcpu_id = ids[how & 3],
+		.abi = abis[abi % 4],
+		.vcpu_id = abi % 4 == 3 ? arm_ids[how & 3] : ids[how & 3],
 		.max_outstanding = (how >> 2 & 7) + 1,
 		.has_lapic = (how & 0xc0) != 0xc0,
+		.ready_irq = (how & 0xc0) != 0xc0 ? PPI : 0,
 		.policy.tokens_per_page = how >> 5 & 3,
 		.policy.never_async = how == 0xff,
 	};
@@ -179,6 +203,52 @@ static void step_control(struct fuzz *f)
 		forget(f);
 }
 
+/* What, start and size; from a few that make sense, or just any registers. */
+static void take_call(struct fuzz *f, uint64_t x[6])
+{
+	static const uint8_t numbers[] = { APF_ARM64_OP_INFO, APF_ARM64_OP_ACK,
+					   APF_ARM64_OP_REGION, APF_ARM64_OP_ENABLE };
+	uint8_t how = (uint8_t)take(f, 1);
+	uint64_t what = (uint64_t)numbers[how & 3] << APF_ARM64_OP_SHIFT;
+
+	memset(x, 0, 6 * sizeof(*x));
+	if (how & 128) {
+		for (int i = 0; i < 6; i++)
+			x[i] = take(f, 8);
+		return;
+	}
+	what |= (how & 4 ? AREA : 0) | (how & 8 ? take(f, 1) : how >> 4 & 7);
+	x[0] = (uint32_t)what;
+	x[1] = what >> 32;
+	if ((how & 3) == 2) {
+		x[2] = take(f, 1);
+		x[4] = take(f, 1);
+	}
+}
+
+static void step_call(struct fuzz *f)
+{
+	uint64_t x[6], r[4] = { 0 };
+	uint8_t before[4096];
+	unsigned int out;
+	int ret;
+
+	take_call(f, x);
+	memcpy(before, f->block, sizeof(before));
+	ret = apf_vcpu_call(f->v, x, r, &out);
+	check(ret == (is_arm(f) ? 0 : -EINVAL));
+	if (ret || r[0]) {
+		check(!out && !memcmp(before, f->block, sizeof(before)));
+		check(!r[1] && !r[2] && !r[3]);
+		check(!r[0] || (int64_t)r[0] >= APF_ARM64_INVALID_PARAMETER);
+		return;
+	}
+	for (int i = 0; i < 6; i++)
+		check(x[i] <= UINT32_MAX);
+	if (x[1] >> 24 == APF_ARM64_OP_ENABLE)
+		forget(f);
+}
+
 /* Faults and pages come from the host, which knows its RAM. */
 static uint64_t take_gfn(struct fuzz *f)
 {
@@ -187,9 +257,18 @@ static uint64_t take_gfn(struct fuzz *f)
 	return gfn == 0xff ? take(f, 8) % (RAM >> 12) : gfn & 7u;
 }
 
-static struct apf_fault vcpu_state(uint8_t bits, uint64_t gfn)
+/* The bits of vcpu_state that arm64 does not know are 0 there. */
+static uint8_t take_bits(struct fuzz *f)
+{
+	uint8_t bits = (uint8_t)take(f, 1);
+
+	return is_arm(f) ? bits & 0x8b : bits;
+}
+
+static struct apf_fault vcpu_state(struct fuzz *f, uint8_t bits, uint64_t gfn)
 {
 	return (struct apf_fault) {
+		.pc = is_arm(f) ? take(f, 1) : 0,
 		.gfn = gfn, .user = !(bits & 1), .irqs_on = !(bits & 2),
 		.irq_shadow = bits & 4, .event = bits & 8, .paging = !(bits & 16),
 		.smm = bits & 32, .nested = bits & 64,
@@ -198,8 +277,8 @@ static struct apf_fault vcpu_state(uint8_t bits, uint64_t gfn)
 
 static void step_enter(struct fuzz *f)
 {
-	uint8_t bits = (uint8_t)take(f, 1);
-	struct apf_fault at = vcpu_state(bits, 0);
+	uint8_t bits = take_bits(f);
+	struct apf_fault at = vcpu_state(f, bits, 0);
 
 	f->entering = !(bits & 0x7e);
 	check(!(apf_vcpu_enter(f->v, &at) & (APF_OUT_KICK | APF_OUT_WAKE)));
@@ -208,8 +287,9 @@ static void step_enter(struct fuzz *f)
 
 static void step_fault(struct fuzz *f)
 {
-	uint8_t bits = (uint8_t)take(f, 1);
-	struct apf_fault fault = vcpu_state(bits, take_gfn(f));
+	uint8_t bits = take_bits(f);
+	uint64_t gfn = take_gfn(f);
+	struct apf_fault fault = vcpu_state(f, bits, gfn);
 	struct apf_decision d;
 
 	apf_vcpu_fault(f->v, &fault, &d);
@@ -217,6 +297,7 @@ static void step_fault(struct fuzz *f)
 	if (d.verdict != APF_INJECT)
 		return;
 	check(fault.irqs_on && fault.paging && !(bits & 0x6c) && apf_vcpu_owns(f->v, d.token));
+	check(fault.user || f->v->ctl[0] & APF_EN_SEND_ALWAYS);
 	if (bits & 128) {
 		check(apf_vcpu_undo(f->v, d.token) == 0);
 		return;
@@ -227,6 +308,12 @@ static void step_fault(struct fuzz *f)
 			return;
 		}
 	check(false);
+}
+
+/* The line is the interrupt controller's, which the same file has put right. */
+static void restore_line(struct fuzz *f)
+{
+	f->line = is_arm(f) && f->v->ctl[APF_CTL_WORDS - 1];
 }
 
 /* Tampered or not; what is not loads, and saves to the same bytes again. */
@@ -254,6 +341,7 @@ static void step_save_load(struct fuzz *f)
 		forget(f);
 	if (changes)
 		f->loose = true;
+	restore_line(f);
 }
 
 static void step_load(struct fuzz *f)
@@ -267,11 +355,12 @@ static void step_load(struct fuzz *f)
 	f->left -= size;
 	forget(f);
 	f->loose = true;
+	restore_line(f);
 }
 
 static void step(struct fuzz *f)
 {
-	switch (take(f, 1) % 12) {
+	switch (take(f, 1) % 13) {
 	case 0:
 		step_control(f);
 		break;
@@ -307,6 +396,9 @@ static void step(struct fuzz *f)
 		break;
 	case 11:
 		apf_vcpu_page_failed(f->v, take_gfn(f));
+		break;
+	case 12:
+		step_call(f);
 		break;
 	}
 }
