@@ -34,6 +34,7 @@ extern const struct conf_generation conf_generations[];
 extern const struct conf_check conf_checks[];
 extern const uint64_t conf_ram_start;	/* guest-physical address of RAM */
 extern const char conf_kernel_file[];
+extern const uint32_t conf_idle_state;	/* KVM's mp_state of a vCPU that waits for interrupts */
 /* Make the guest, whose APF is enabled, enable it once more. */
 void conf_enable_again(struct conf_vm *vm);
 
@@ -60,7 +61,7 @@ struct conf_saved {
 	uint64_t kernel_end, user_start;	/* guest-physical */
 	char dir[256];
 };
-#define CONF_SAVED_MAX 8u
+#define CONF_SAVED_MAX 12u
 
 /* A host implementation under test. */
 struct conf {
@@ -176,7 +177,9 @@ struct conf_tokens {
 };
 struct conf_tokens conf_tokens(struct conf_vm *vm);
 
-/* --- conformance_common.c: plays that several checks begin with, and the common rows --- */
+#define TASKS_8_1	"tasks=8 pages=1"
+
+/* --- conformance_common.c and conformance_saved.c --- */
 
 /* Run a job in this mode to its end. Expects right data of these rows. */
 struct conf_counts conf_job(struct conf_vm *vm, const char *rows, const char *mode);
@@ -189,12 +192,28 @@ void conf_pages_came(struct conf_vm *vm);
 /* Wait for one more wake-all than `before`, if one comes within a while. */
 struct conf_counts conf_broadcast(struct conf_vm *vm, const struct conf_counts *before);
 
+/*
+ * What holds in every job of a guest that keeps to the protocol, by the notifications since
+ * the last call of conf_tokens; `more` rows hold if there were some, and all were right.
+ */
+struct conf_tokens conf_answers(struct conf_vm *vm, const struct conf_counts *n, const char *more);
+/* A job in which the guest must not hear anything. */
+void conf_silence(struct conf_vm *vm, const char *rows, const char *when);
+/*
+ * The kernel touches the tasks' pages in this mode and, by these rows, gets no NP. served:
+ * interrupts are, so that the timer takes the CPU to other tasks meanwhile.
+ */
+void conf_touch_privileged(struct conf *c, const char *rows, const char *mode, const char *words,
+			   bool served);
+
 void conf_check_touch(struct conf *c);
 void conf_check_cpus(struct conf *c);
 void conf_check_shared(struct conf *c);
 void conf_check_privileged(struct conf *c);
 void conf_check_full(struct conf *c);
 void conf_check_off(struct conf *c);
+void conf_check_area_taken(struct conf *c);
+void conf_check_ready_held(struct conf *c);
 void conf_check_wake_all(struct conf *c);
 void conf_check_saved(struct conf *c);
 void conf_check_halt_saved(struct conf *c);

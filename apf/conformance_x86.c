@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The x86 generations: their registers, and the checks of rows L, I and N. */
+#include <linux/kvm.h>
+
 #include <abi/apf_abi_x86.h>
 
 #include "conformance_x86.h"
@@ -9,6 +11,7 @@
 
 const uint64_t conf_ram_start;
 const char conf_kernel_file[] = "apf-test-kernel.elf";
+const uint32_t conf_idle_state = KVM_MP_STATE_HALTED;
 
 /* --- registers --- */
 
@@ -225,6 +228,7 @@ const struct conf_check conf_checks[] = {
 	{ "L6 N10", G_2010 | G_INT, conf_check_lost },
 	{ "I3", G_RFC, conf_check_pf2_off },
 	{ "I4", G_RFC, conf_check_area_taken },
+	{ "I4", G_RFC, conf_check_ready_held },
 	{ "I6", G_RFC, conf_check_as_2010 },
 	{ "N2", G_INT, conf_check_without_bit3 },
 	{ "N3 N4", G_INT, conf_check_words_taken },

@@ -5,8 +5,6 @@
 
 #include "conformance.h"
 
-#define TASKS_8_1	"tasks=8 pages=1"
-
 /* --- conformance_x86.c --- */
 
 /* *gp, if given: it raised #GP. */
@@ -18,7 +16,6 @@ void expect_taken(struct conf_vm *vm, const char *rows, uint32_t msr, uint64_t v
 /* --- conformance_x86_gate.c --- */
 
 void conf_check_pf2_off(struct conf *c);
-void conf_check_area_taken(struct conf *c);
 void conf_check_as_2010(struct conf *c);
 void conf_check_without_bit3(struct conf *c);
 void conf_check_words_taken(struct conf *c);

@@ -23,16 +23,6 @@ static struct conf_setup held(struct conf *c)
 	return (struct conf_setup){ .words = TASKS_8_1, .cpus = 1, .latency_ns = c->hold_ns };
 }
 
-/* A job in which the guest must not hear anything. */
-static void expect_silence(struct conf_vm *vm, const char *rows, const char *when)
-{
-	const struct conf_counts before = conf_counts(vm), n = conf_job(vm, rows, "touch");
-
-	conf_expect(vm->c, rows, n.np == before.np && n.ready == before.ready,
-		    "%s: %llu NPs, %llu readies", when, (unsigned long long)(n.np - before.np),
-		    (unsigned long long)(n.ready - before.ready));
-}
-
 void conf_check_pf2_off(struct conf *c)
 {
 	const struct conf_setup setup = quick();
@@ -40,38 +30,9 @@ void conf_check_pf2_off(struct conf *c)
 
 	conf_restore(c, &vm, &setup);
 	expect_taken(&vm, "I3", APF_MSR_INT, 0);
-	expect_silence(&vm, "I3", "PF2 is off");
+	conf_silence(&vm, "I3", "PF2 is off");
 	conf_expect(c, "I3", !conf_number(conf_ask(&vm, "@apf area", "area"), "reason"),
 		    "PF2 is off, and the area reads \"%s\"", vm.line);
-	conf_end(&vm);
-}
-
-/* The area as a ready leaves it that was not taken yet. */
-void conf_check_area_taken(struct conf *c)
-{
-	struct conf_setup setup = quick();
-	struct conf_counts asleep, n;
-	struct conf_vm vm;
-
-	conf_restore(c, &vm, &setup);
-	conf_ask(&vm, "@apf area", "poke 0 %u", APF_REASON_READY);
-	expect_silence(&vm, "I4", "the area is taken");
-	conf_ask(&vm, "@apf area", "area");
-	conf_expect(c, "I4", conf_number(vm.line, "reason") == APF_REASON_READY,
-		    "the host wrote into a taken area: \"%s\"", vm.line);
-	conf_end(&vm);
-
-	setup = held(c);
-	conf_restore(c, &vm, &setup);
-	asleep = conf_start(&vm);
-	conf_ask(&vm, "@apf area", "poke 0 %u", APF_REASON_READY);
-	conf_pages_came(&vm);
-	n = conf_counts(&vm);
-	conf_expect(c, "I4", n.ready == asleep.ready, "a ready came although the area was taken");
-	conf_ask(&vm, "@apf area", "poke 0 0");
-	n = conf_finish(&vm, "I4");
-	conf_expect(c, "I4", n.ready - asleep.ready == vm.at.tasks, "%llu readies for %u tasks",
-		    (unsigned long long)(n.ready - asleep.ready), vm.at.tasks);
 	conf_end(&vm);
 }
 
@@ -102,7 +63,7 @@ void conf_check_without_bit3(struct conf *c)
 
 	conf_restore(c, &vm, &setup);
 	expect_taken(&vm, "N2", APF_MSR_EN, read_msr(&vm, APF_MSR_EN, NULL) & ~APF_EN_INT);
-	expect_silence(&vm, "N2", "EN bit 3 is off");
+	conf_silence(&vm, "N2", "EN bit 3 is off");
 	conf_end(&vm);
 }
 
