@@ -525,7 +525,6 @@ int main(void)
 		end_machine(RB_POWER_OFF);
 	/* The kernel's driver would take the input if it was told of it. */
 	port_write(UART_IER, 0);
-	port_write(UART_IER, 0);	/* the kernel keeps a console's interrupt on, and would take our input */
 	read_options();
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
 		die("mlockall");
