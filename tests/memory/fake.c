@@ -260,7 +260,11 @@ bool kernel_lacks_something(void)
 	struct apf_mem_config cfg = { .trap = APF_TRAP_POISON };
 	struct apf_mem *m;
 
-	page_size = wished > host ? wished : host;
+	if (wished && wished <= host) {
+		printf("1..0 # SKIP the host's pages have %u bytes themselves\n", host);
+		return true;
+	}
+	page_size = wished ? wished : host;
 	cfg.size = page_size;
 	fake_reset(NULL);
 	if (!apf_store_open("fake", &cfg.store) && !apf_mem_create(&cfg, &m)) {

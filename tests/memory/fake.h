@@ -36,8 +36,8 @@ struct fake {
 extern struct fake fake;
 
 /*
- * Bytes of a page in all tests: the host's page, or what APF_TEST_PAGE_SIZE says if that
- * is more. The numbers of small pages that it holds begin at n * SMALL for page n.
+ * Bytes of a page in all tests: the host's page, or what APF_TEST_PAGE_SIZE says. The
+ * small pages of page n have the numbers from n * SMALL on.
  */
 extern uint32_t page_size;
 #define SMALL	(page_size / APF_PAGE_SIZE)
@@ -76,9 +76,9 @@ void results_done(void *ctx, const struct apf_mem_done *d, unsigned int n);
 void results_wait(struct results *r, unsigned int n);
 
 /*
- * First thing in main: settles page_size. Does this kernel, or this user, lack what the tests need?
- * Then the plan "nothing, because" has been printed and main returns 0. (A test that
- * calls skip() would count as failed: cmocka 1.1.5 prints "not ok # SKIP".)
+ * First thing in main: settles page_size. Does this kernel, or this user, lack what the
+ * tests need? Then the plan "nothing, because" has been printed and main returns 0. (A
+ * test that calls skip() would count as failed: cmocka 1.1.5 prints "not ok # SKIP".)
  */
 bool kernel_lacks_something(void);
 

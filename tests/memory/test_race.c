@@ -14,14 +14,15 @@
 #include "fake.h"
 #include "touch.h"
 
-#define PAGES		8192u
+#define RAM_BYTES	(32u << 20)
+#define PAGES		(RAM_BYTES / page_size)
 #define THREADS		6u
 
 struct shared {
 	struct apf_mem *mem;
 	char *a, *b;
 	enum apf_trap trap;
-	atomic_uint told[PAGES];	/* by done, each page */
+	atomic_uint told[RAM_BYTES / APF_PAGE_SIZE];	/* by done, each page */
 	atomic_uint traps, wrong, lost;
 };
 
