@@ -132,7 +132,7 @@ bool apf_ignores_exception(void)
 void apf_ready_interrupt(void)
 {
 	if (is_deaf())
-		ops.eoi(NULL);
+		apf_calls.ignore_ready();
 	else
 		apf_calls.ready(&apf_guest);
 }

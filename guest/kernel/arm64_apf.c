@@ -29,14 +29,26 @@ static enum apf_guest_abi detect(struct apf_guest *g)
 		offered = apf_guest_arm64_detect(g);
 	if (offered == APF_GUEST_ARM64_INT && option.abi == APF_GUEST_ARM64_ABORT)
 		offered = APF_GUEST_ARM64_ABORT;
-	if (offered == APF_GUEST_ARM64_INT)
-		gic_allow(g->intid);
 	option.vector = g->intid;
 	g->keeps_busy = option.busy;
 	if (option.region)
 		apf_guest_arm64_add_region(g, (uintptr_t)region_start,
 					   (uintptr_t)(region_end - region_start));
 	return offered;
+}
+
+static int enable(struct apf_guest *g)
+{
+	if (g->abi == APF_GUEST_ARM64_INT)
+		gic_allow(g->intid);
+	return apf_guest_arm64_enable(g);
+}
+
+/* Its line stays up until an acknowledge. */
+static void ignore_ready(void)
+{
+	gic_forbid(apf_guest.intid);
+	gic_eoi(apf_guest.intid);
 }
 
 static void garbage_ack(uint64_t random)
@@ -50,9 +62,10 @@ static void garbage_ack(uint64_t random)
 
 const struct apf_calls apf_calls = {
 	.detect = detect,
-	.enable = apf_guest_arm64_enable,
+	.enable = enable,
 	.disable = apf_guest_arm64_disable,
 	.ready = apf_guest_arm64_ready,
+	.ignore_ready = ignore_ready,
 	.ready_by_exception = APF_GUEST_ARM64_ABORT,
 	.words = 3,
 	.garbage_ack = garbage_ack,

@@ -63,8 +63,9 @@ bool dt_read(const void *tree);
 
 void gic_init(void);			/* once */
 void gic_init_cpu(struct cpu *cpu);
-/* Lets this PPI in, here and on processors that are started later. */
+/* This processor takes this PPI, or not. */
 void gic_allow(uint32_t intid);
+void gic_forbid(uint32_t intid);
 uint32_t gic_acknowledge(void);
 void gic_eoi(uint32_t intid);
 void timer_off(void);

@@ -31,7 +31,7 @@ enum { GICR_GROUP = 0x10080, GICR_SET_ENABLE = 0x10100, GICR_CLEAR_ENABLE = 0x10
 #define AFFINITY	0xff00ffffffull	/* of MPIDR_EL1 */
 
 /* SGIs are the kinds of enum ipi. */
-static uint32_t allowed = 1u << INTID_TIMER | 1u << IPI_RESCHED | 1u << IPI_CONTROL;
+#define ALLOWED		(1u << INTID_TIMER | 1u << IPI_RESCHED | 1u << IPI_CONTROL)
 
 static volatile uint32_t *reg(volatile uint32_t *base, uint32_t offset)
 {
@@ -77,7 +77,7 @@ void gic_init_cpu(struct cpu *cpu)
 	*reg(r, GICR_GROUP) = UINT32_MAX;
 	for (uint32_t i = 0; i < 32; i += 4)
 		*reg(r, GICR_PRIORITY + i) = PRIORITIES;
-	*reg(r, GICR_SET_ENABLE) = allowed;
+	*reg(r, GICR_SET_ENABLE) = ALLOWED;
 	sysreg_write(ICC_SRE, sysreg_read(ICC_SRE) | 1);
 	instruction_barrier();
 	sysreg_write(ICC_PMR, 0xff);
@@ -89,8 +89,12 @@ void gic_init_cpu(struct cpu *cpu)
 
 void gic_allow(uint32_t intid)
 {
-	allowed |= 1u << intid;
 	*reg(this_cpu()->arch.redistributor, GICR_SET_ENABLE) = 1u << intid;
+}
+
+void gic_forbid(uint32_t intid)
+{
+	*reg(this_cpu()->arch.redistributor, GICR_CLEAR_ENABLE) = 1u << intid;
 }
 
 uint32_t gic_acknowledge(void)

@@ -233,6 +233,7 @@ struct apf_calls {
 	int (*enable)(struct apf_guest *g);
 	void (*disable)(struct apf_guest *g);
 	void (*ready)(struct apf_guest *g);
+	void (*ignore_ready)(void);	/* its interrupt */
 	enum apf_guest_abi ready_by_exception;	/* the generation that has it */
 	uint32_t words;		/* of the area, from its start, that a guest may fill with garbage */
 	void (*garbage_ack)(uint64_t random);

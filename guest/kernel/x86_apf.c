@@ -44,6 +44,7 @@ const struct apf_calls apf_calls = {
 	.enable = apf_guest_x86_enable,
 	.disable = apf_guest_x86_disable,
 	.ready = apf_guest_x86_ready,
+	.ignore_ready = apic_eoi,
 	.ready_by_exception = APF_GUEST_X86_2010,
 	.words = 2,
 	.garbage_ack = garbage_ack,
