@@ -162,7 +162,7 @@ static const char *const step_names[STEP_KINDS] = {
 	[STEP_EXCEPTION] = "#PF handler",
 	[STEP_WAIT] = "#PF handler waits",
 	[STEP_HALT_OVER] = "#PF handler need not halt any more",
-	[STEP_IRQ] = "interrupt, EOI",
+	[STEP_IRQ] = "interrupt, EOI; pages before its ACK",
 	[STEP_HANDLER] = "handler",
 	[STEP_APIC_ON] = "APIC switched on",
 	[STEP_ENABLE] = "INT and EN written",
@@ -174,6 +174,8 @@ static const char *const step_names[STEP_KINDS] = {
 	[STEP_RESTORE] = "saved and restored, how",
 	[STEP_UNREACHABLE] = "area unreachable",
 	[STEP_REACHABLE] = "area reachable again",
+	[STEP_BUSY] = "busy word set",
+	[STEP_UNBUSY] = "busy word cleared",
 };
 
 static void print_step(const struct state *s, const struct step *st, unsigned int number)
@@ -193,12 +195,12 @@ static void print_step(const struct state *s, const struct step *st, unsigned in
 	printf("\n");
 	printf("    ");
 	for (unsigned int c = 0; c < VCPUS; c++)
-		printf(" | cpu%u %s reason %x token %x exc %x%s%s%s%s%s%s", c,
+		printf(" | cpu%u %s reason %x token %x exc %x%s%s%s%s%s%s%s", c,
 		       host[s->cpu[c].host], s->cpu[c].reason, s->cpu[c].token,
 		       s->cpu[c].exception, s->cpu[c].irr ? " irr" : "",
 		       s->cpu[c].later ? " later" : "", s->cpu[c].due ? " due" : "",
 		       s->cpu[c].handler ? " in-handler" : "", s->cpu[c].noticed ? " noticed" : "",
-		       s->cpu[c].halting ? " halts" : "");
+		       s->cpu[c].halting ? " halts" : "", s->cpu[c].busy ? " busy" : "");
 	for (unsigned int t = 0; t < scenario->tasks; t++)
 		printf(" | task%u %s %x%s", t, tasks[s->task[t].state], s->task[t].token,
 		       s->task[t].owed ? " owed" : "");
@@ -262,6 +264,8 @@ static unsigned int args_of(enum step_kind kind)
 		return PAGES;
 	case STEP_RESTORE:
 		return 3;
+	case STEP_IRQ:
+		return 2;
 	default:
 		return 1;
 	}
@@ -371,47 +375,6 @@ static bool explore(const struct scenario *sc)
 	return ok && check_liveness();
 }
 
-#define LINUX .guest = &guest_linux, .abi = APF_ABI_X86_INT
-#define LIB(a) .guest = &guest_lib, .abi = APF_ABI_X86_##a
-#define EVENTS(n) .budget = { 1, 1, 1, 1, 1, 1, 1, 1 }, .total = n
-#define ANY_MODE .modes = USER | KERNEL | IRQS_OFF
-#define THREE .tasks = 3, .cpu_of = { 0, 0, 1 }, .page_of = { 0, 1, 0 }, .set_size = 3
-#define TWO .tasks = 2, .page_of = { 0, 1 }, .set_size = 2
-
-static const struct scenario scenarios[] = {
-	{ "plain", LINUX, THREE, ANY_MODE, .tell_all = true },
-	{ "boot", LINUX, THREE, .modes = USER, .from_boot = true },
-	{ "four", LINUX, .tasks = 4, .cpu_of = { 0, 0, 0, 1 }, .page_of = { 0, 1, 0, 0 },
-	  .set_size = 4, .modes = USER },
-	{ "events", LINUX, THREE, ANY_MODE, EVENTS(1) },
-	{ "irq-first", LINUX, THREE, .modes = USER, .irq_first = true, EVENTS(1) },
-	{ "two-tokens", LINUX, .tasks = 3, .cpu_of = { 0, 0, 1 }, .set_size = 3,
-	  .tokens_per_page = 2, .modes = USER, EVENTS(1) },
-	{ "full-set", LINUX, .tasks = 3, .cpu_of = { 0, 0, 1 }, .page_of = { 0, 1, 0 },
-	  .set_size = 1, .modes = USER, EVENTS(1) },
-	{ "one-cpu", LINUX, .tasks = 3, .page_of = { 0, 1, 2 }, .set_size = 3, .modes = USER,
-	  EVENTS(1) },
-	{ "pairs", LINUX, TWO, ANY_MODE, EVENTS(2) },
-	{ "pairs-2cpu", LINUX, TWO, .cpu_of = { 0, 1 }, .modes = USER, EVENTS(2) },
-	{ "boot-events", LINUX, TWO, .modes = USER, .from_boot = true, EVENTS(1) },
-	{ "all-pairs", LINUX, THREE, .modes = USER, .slow = true, EVENTS(2) },
-	{ "all-boot", LINUX, TWO, ANY_MODE, .slow = true, .from_boot = true, EVENTS(2) },
-	{ "int-lib", LIB(INT), THREE, .modes = USER, EVENTS(1) },
-	{ "2010", LIB(2010), THREE, ANY_MODE, .tell_all = true },
-	{ "2010-events", LIB(2010), THREE, .modes = USER, EVENTS(1) },
-	{ "2010-always", LIB(2010), TWO, ANY_MODE, .always = true, EVENTS(1) },
-	{ "2010-pairs", LIB(2010), TWO, .modes = USER, EVENTS(2) },
-	{ "2010-boot", LIB(2010), TWO, .modes = USER, .from_boot = true, EVENTS(1) },
-	{ "rfc", LIB(RFC), THREE, ANY_MODE, .tell_all = true },
-	{ "rfc-events", LIB(RFC), THREE, .modes = USER, EVENTS(1) },
-	{ "rfc-always", LIB(RFC), TWO, ANY_MODE, .always = true, EVENTS(1) },
-	{ "rfc-pairs", LIB(RFC), TWO, .modes = USER, EVENTS(2) },
-	{ "rfc-boot", LIB(RFC), TWO, .modes = USER, .from_boot = true, EVENTS(1) },
-	{ "all-2010", LIB(2010), THREE, ANY_MODE, .slow = true, .always = true, EVENTS(1) },
-	{ "all-rfc", LIB(RFC), THREE, ANY_MODE, .slow = true, .always = true, EVENTS(1) },
-	{ "rfc-as-2010", LIB(RFC), .as_2010 = true, THREE, .modes = USER, EVENTS(1) },
-};
-
 static double seconds(void)
 {
 	struct timespec ts;
@@ -434,7 +397,7 @@ static bool run(const struct scenario *sc)
 	double begin = seconds();
 	bool ok = explore(sc);
 
-	printf("%-12s %u faults, %s modes, %u events: %u states, %llu transitions, "
+	printf("%-16s %u faults, %s modes, %u events: %u states, %llu transitions, "
 	       "depth %u, %.1f s\n", sc->name, sc->tasks, sc->modes == USER ? "user" : "all",
 	       sc->total, x.states, (unsigned long long)x.transitions, x.depth,
 	       seconds() - begin);
@@ -452,8 +415,8 @@ int main(int argc, char **argv)
 	printf("2 vCPUs; on each path at most the given number of events, each at most once: APF "
 	       "disabled, EN written again,\nvCPU reset, VM paused (and then also restored: with "
 	       "its set, without, or into a smaller one),\ninjection failed, page failed for good, "
-	       "area unreachable for a while.\n");
-	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+	       "area unreachable for a while, arm64: guest busy for a while.\n");
+	for (size_t i = 0; i < nr_scenarios; i++) {
 		if (!is_wanted(&scenarios[i], argc, argv))
 			continue;
 		ok = run(&scenarios[i]) && ok;

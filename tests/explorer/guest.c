@@ -102,7 +102,7 @@ static void linux_disable(unsigned int c)
 	wake_all(c);
 }
 
-static void linux_irq(unsigned int c)
+static void linux_irq(unsigned int c, bool late_ack)
 {
 	now->cpu[c].handler = WAKE_STEP;
 }

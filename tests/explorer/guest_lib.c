@@ -15,19 +15,23 @@ static struct apf_guest_cpu *cpus[VCPUS] = { &live_cpu[0], &live_cpu[1] };
 static unsigned int current;
 
 static const struct apf_guest_ops ops;
-static struct apf_guest guest = { .ops = &ops, .cpu = cpus, .cpus = VCPUS, .vector = VECTOR };
+static struct apf_guest guest = { .ops = &ops, .cpu = cpus, .cpus = VCPUS, .vector = VECTOR,
+				 .keeps_busy = true };
+static bool pages_before_ack;
 
 /* The words that the host has at hand, and the library's: the same memory. */
 static void area_in(unsigned int c)
 {
 	live_cpu[c].area.reason = now->cpu[c].reason;
 	live_cpu[c].area.token = now->cpu[c].token;
+	live_cpu[c].area_arm64.busy = now->cpu[c].busy;
 }
 
 static void area_out(unsigned int c)
 {
 	now->cpu[c].reason = live_cpu[c].area.reason;
 	now->cpu[c].token = live_cpu[c].area.token;
+	now->cpu[c].busy = live_cpu[c].area_arm64.busy;
 }
 
 /* Call the library on this vCPU: first begin, then end. */
@@ -37,9 +41,12 @@ static void begin(unsigned int c)
 		[APF_ABI_X86_INT] = APF_GUEST_X86_INT,
 		[APF_ABI_X86_2010] = APF_GUEST_X86_2010,
 		[APF_ABI_X86_RFC] = APF_GUEST_X86_RFC,
+		[APF_ABI_ARM64] = APF_GUEST_ARM64_INT,
 	};
 
-	guest.abi = scenario->as_2010 ? APF_GUEST_X86_2010 : abis[scenario->abi];
+	guest.abi = abis[scenario->abi];
+	if (scenario->as_pf)
+		guest.abi = is_arm() ? APF_GUEST_ARM64_ABORT : APF_GUEST_X86_2010;
 	guest.send_always = scenario->always;
 	current = c;
 	area_in(c);
@@ -87,6 +94,25 @@ static int op_wrmsr(void *ctx, uint32_t msr, uint64_t value)
 	return ok ? 0 : -1;
 }
 
+/* Between the guest's clearing its token word and its ACK, the host may act. */
+static void tell_pages(unsigned int c)
+{
+	for (unsigned int p = 0; p < PAGES; p++)
+		if (now->cpu[c].untold & 1u << p)
+			host_tell(c, p);
+}
+
+static void op_hvc(void *ctx, const uint64_t x[7], uint64_t r[4])
+{
+	area_out(current);
+	if (pages_before_ack && x[2] >> 24 == APF_ARM64_OP_ACK)
+		tell_pages(current);
+	call_host(current, x + 1, r);
+	if (r[0] && (int64_t)r[0] != APF_ARM64_NOT_REQUIRED)
+		violate("a valid call was refused");
+	area_in(current);
+}
+
 static void op_trace(void *ctx, enum apf_guest_event ev, uint32_t c, uint32_t token)
 {
 	const struct cpu *cpu = &now->cpu[c];
@@ -100,7 +126,7 @@ static void op_trace(void *ctx, enum apf_guest_event ev, uint32_t c, uint32_t to
 
 static const struct apf_guest_ops ops = {
 	.cpu = op_cpu, .can_sleep = op_can_sleep, .wake = op_wake, .trace = op_trace,
-	.wrmsr = op_wrmsr, .eoi = op_eoi,
+	.wrmsr = op_wrmsr, .hvc = op_hvc, .eoi = op_eoi,
 };
 
 /* --- what the machine asks for --- */
@@ -128,7 +154,7 @@ static void lib_store(struct state *s)
 			memset(n, 0, sizeof(*n));
 		memset(g->early + g->nr_early, 0,
 		       sizeof(g->early) - g->nr_early * sizeof(*g->early));
-		g->epoch = g->area.reason = g->area.token = 0;
+		g->epoch = g->area.reason = g->area.token = g->area_arm64.busy = 0;
 	}
 	for (unsigned int t = 0; t < TASKS; t++)
 		if (!live_waiter[t].link)
@@ -141,7 +167,7 @@ static void lib_enable(unsigned int c)
 {
 	begin(c);
 	now->cpu[c].enabled = true;	/* what it is told before the call returns counts */
-	if (apf_guest_x86_enable(&guest))
+	if (is_arm() ? apf_guest_arm64_enable(&guest) : apf_guest_x86_enable(&guest))
 		violate("enabling failed");
 	end(c);
 }
@@ -150,7 +176,10 @@ static void lib_disable(unsigned int c)
 {
 	begin(c);
 	now->cpu[c].enabled = false;
-	apf_guest_x86_disable(&guest);
+	if (is_arm())
+		apf_guest_arm64_disable(&guest);
+	else
+		apf_guest_x86_disable(&guest);
 	end(c);
 }
 
@@ -172,14 +201,27 @@ static void reschedule(struct cpu *cpu)
 		cpu->task = 0;
 }
 
+/* The hook of the exception that this vCPU takes. */
+static enum apf_guest_pf notice_of(const struct cpu *cpu, struct apf_guest_notice *n)
+{
+	bool user = cpu->task && cpu->mode == USER && !cpu->noticed;
+	bool irqs_on = !(cpu->task && cpu->mode == IRQS_OFF);
+	const struct apf_guest_x86_trap pf = {
+		.cr2 = cpu->exception, .user = user, .irqs_on = irqs_on,
+	};
+	const struct apf_guest_arm64_trap abort = {
+		.far = cpu->exception, .esr = user ? APF_ARM64_ESR_EL0 : APF_ARM64_ESR_EL1,
+		.irqs_on = irqs_on,
+	};
+
+	return is_arm() ? apf_guest_arm64_notice(&guest, &abort, n)
+			: apf_guest_x86_notice(&guest, &pf, n);
+}
+
 static void lib_exception(unsigned int c)
 {
 	struct cpu *cpu = &now->cpu[c];
-	struct apf_guest_x86_trap trap = {
-		.cr2 = cpu->exception,
-		.user = cpu->task && cpu->mode == USER && !cpu->noticed,
-		.irqs_on = !(cpu->task && cpu->mode == IRQS_OFF),
-	};
+	enum apf_guest_pf found;
 	bool np = cpu->reason == APF_REASON_NP;
 	struct apf_guest_notice notice;
 
@@ -187,9 +229,10 @@ static void lib_exception(unsigned int c)
 		violate("C1: the exception carries another token than was decided");
 	if (!np)
 		check_woken(c, cpu->exception);
-	cpu->exception = 0;
 	begin(c);
-	switch (apf_guest_x86_notice(&guest, &trap, &notice)) {
+	found = notice_of(cpu, &notice);
+	cpu->exception = 0;
+	switch (found) {
 	case APF_GUEST_PF_WAIT:
 		now->lib.notice[c] = notice;
 		cpu->noticed = cpu->task;
@@ -223,15 +266,29 @@ static void lib_wait(unsigned int c)
 	reschedule(cpu);
 }
 
-static void lib_irq(unsigned int c)
+static void lib_irq(unsigned int c, bool late_ack)
 {
 	struct cpu *cpu = &now->cpu[c];
 
 	check_woken(c, cpu->token);
 	begin(c);
-	apf_guest_x86_ready(&guest);
+	pages_before_ack = late_ack;
+	if (is_arm())
+		apf_guest_arm64_ready(&guest);
+	else
+		apf_guest_x86_ready(&guest);
 	end(c);
 	reschedule(cpu);
+}
+
+static void lib_busy(unsigned int c, bool begins)
+{
+	begin(c);
+	if (begins)
+		apf_guest_arm64_busy_begin(&guest);
+	else
+		apf_guest_arm64_busy_end(&guest);
+	end(c);
 }
 
 /* The CPU's memory is cleared; its tasks are the machine's to start anew. */
@@ -272,6 +329,7 @@ const struct guest_half guest_lib = {
 	.exception = lib_exception,
 	.wait = lib_wait,
 	.irq = lib_irq,
+	.busy = lib_busy,
 	.reset = lib_reset,
 	.halt_over = lib_halt_over,
 	.knows = lib_knows,

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include <abi/apf_abi_arm64.h>
 #include <abi/apf_abi_x86.h>
 #include <tests/engine/invariants.h>
 
@@ -64,6 +65,8 @@ static uint32_t *word(unsigned int c, uint64_t gpa)
 {
 	struct cpu *cpu = &now->cpu[c];
 
+	if (is_arm() && gpa == AREA(c) + APF_ARM64_AREA_BUSY)
+		return &cpu->busy;
 	if (gpa != AREA(c) + APF_AREA_REASON && gpa != AREA(c) + APF_AREA_TOKEN)
 		violate("guest memory outside the area was accessed");
 	return gpa == AREA(c) + APF_AREA_REASON ? &cpu->reason : &cpu->token;
@@ -97,10 +100,12 @@ static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 		return -1;
 	if (now->frozen)
 		violate("guest memory was written while the VM was frozen");
-	if (scenario->abi == APF_ABI_X86_INT)
+	if (w == &now->cpu[c].busy)
+		violate("A17: the guest's own word was written");
+	if (has_token_word())
 		check_token_word(c, w, value);
-	else if (w == &now->cpu[c].reason && *w && value)
-		violate("I4, L5: a notification was written over another");
+	if (scenario->abi != APF_ABI_X86_INT && w == &now->cpu[c].reason && *w && value)
+		violate("I4, L5, A6: a notification was written over another");
 	*w = value;
 	return 0;
 }
@@ -133,20 +138,27 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 {
 	struct cpu *cpu = &now->cpu[vcpu_id];
 
-	if (vector != VECTOR || vcpu_id != cpu_of(ctx))
+	if (vector != (is_arm() ? PPI : VECTOR) || vcpu_id != cpu_of(ctx))
 		violate("N1: wrong interrupt");
 	if (!cpu->token || (scenario->abi == APF_ABI_X86_RFC && cpu->reason != APF_REASON_READY))
 		violate("C15: interrupt before the token word");
 	if (ready_is_pf())
 		violate("L5, I6: an interrupt where ready is an exception");
-	if (!cpu->apic_on)
+	if (!cpu->apic_on && !is_arm())
 		return 0;
 	cpu->irr = true;
 	settle(vcpu_id, cpu->token);
 	return 1;
 }
 
-/* L5, L11: into a vCPU that can take an exception, even out of a HLT. */
+static void op_lower(void *ctx, uint32_t vcpu_id, uint8_t irq)
+{
+	if (irq != PPI || vcpu_id != cpu_of(ctx))
+		violate("A16: wrong line");
+	now->cpu[vcpu_id].irr = false;
+}
+
+/* L5, L11, A5: into a vCPU that can take an exception, even out of a HLT. */
 static int op_inject(void *ctx, uint32_t token)
 {
 	unsigned int c = cpu_of(ctx);
@@ -156,6 +168,8 @@ static int op_inject(void *ctx, uint32_t token)
 		violate("C13: a ready as an exception without its reason word");
 	if (cpu->exception || cpu->host == WAITING || (cpu->task && cpu->mode == IRQS_OFF))
 		violate("L5: a ready where the vCPU cannot take it");
+	if (cpu->busy)
+		violate("A11: a ready where the guest cannot take it");
 	if (injection_fails)
 		return -1;
 	cpu->exception = token;
@@ -170,6 +184,7 @@ static const struct apf_engine_ops ops = {
 	.is_ram = op_is_ram,
 	.raise = op_raise,
 	.inject = op_inject,
+	.lower = op_lower,
 };
 
 void make_engine(unsigned int c, uint32_t set_size)
@@ -179,6 +194,7 @@ void make_engine(unsigned int c, uint32_t set_size)
 		.vcpu_id = c,
 		.max_outstanding = set_size,
 		.has_lapic = true,
+		.ready_irq = PPI,
 		.policy.tokens_per_page = scenario->tokens_per_page,
 	};
 	struct apf_vcpu *v;
@@ -211,6 +227,15 @@ bool write_msr(unsigned int c, uint32_t reg, uint64_t value)
 	return true;
 }
 
+void call_host(unsigned int c, const uint64_t x[6], uint64_t result[4])
+{
+	unsigned int out;
+
+	if (apf_vcpu_call(engine(c), x, result, &out))
+		violate("a call was not answered");
+	act_on(c, out);
+}
+
 void write_controls(unsigned int c)
 {
 	uint64_t en = AREA(c) | APF_EN_ENABLED | (scenario->always ? APF_EN_SEND_ALWAYS : 0);
@@ -231,6 +256,8 @@ static void check_np(unsigned int c, uint8_t mode, uint32_t token)
 		violate("C4: an NP where the gate forbids it");
 	if (!cpu->enabled || cpu->handler || cpu->exception || cpu->noticed || cpu->halting)
 		violate("C4: an NP where the gate forbids it");
+	if (cpu->busy)
+		violate("A11: an NP where the guest cannot take it");
 	if (cpu->token == APF_TOKEN_BROADCAST)
 		violate("C12: an NP between a wake-all and its handler");
 	for (unsigned int t = 0; t < scenario->tasks; t++)
@@ -284,7 +311,7 @@ static void page_over(unsigned int c, uint64_t page)
 					    : apf_vcpu_page_done(engine(c), page));
 }
 
-static void want(unsigned int c, uint64_t page)
+void host_want(unsigned int c, uint64_t page)
 {
 	uint8_t *p = &now->page[page];
 
@@ -321,7 +348,7 @@ void host_ask(unsigned int c)
 	uint64_t page = now->cpu[c].ask - 1u;
 
 	now->cpu[c].ask = 0;
-	want(c, page);
+	host_want(c, page);
 }
 
 /* Has this vCPU faulted on the page since it was asked for? */
@@ -338,65 +365,4 @@ void host_tell(unsigned int c, unsigned int page)
 {
 	now->cpu[c].untold &= (uint8_t)~(1u << page);
 	page_over(c, page);
-}
-
-void host_freeze(bool frozen)
-{
-	now->frozen = frozen;
-	for (unsigned int c = 0; c < VCPUS; c++) {
-		apf_vcpu_freeze(engine(c), frozen);
-		if (!frozen)
-			act_on(c, apf_vcpu_poll(engine(c)));
-	}
-}
-
-static void want_again(void *arg, uint64_t gfn, uint32_t token)
-{
-	uint8_t *pages = arg;
-
-	*pages |= (uint8_t)(1u << gfn);
-}
-
-/* As from a file of KVM's own APF: only the registers are known. */
-static void restore_without_set(unsigned int c)
-{
-	if (now->cpu[c].enabled)
-		write_controls(c);
-}
-
-static void restore_vcpu(unsigned int c, unsigned int how)
-{
-	uint8_t bytes[512], pages = 0;
-	size_t size = apf_vcpu_save(engine(c), bytes, sizeof(bytes));
-	int ret;
-
-	make_engine(c, how == 2 ? 1 : scenario->set_size);
-	apf_vcpu_freeze(engine(c), true);
-	if (how == 1) {
-		restore_without_set(c);
-		return;
-	}
-	ret = apf_vcpu_load(engine(c), bytes, size);
-	if (ret && how != 2)
-		violate("C12: a saved vCPU was refused");
-	if (ret)
-		act_on(c, apf_vcpu_broadcast(engine(c)));
-	apf_vcpu_for_each(engine(c), want_again, &pages);
-	for (unsigned int p = 0; p < PAGES; p++)
-		if (pages & 1u << p)
-			want(c, p);
-}
-
-/* Fetches in flight are gone with the old process, pages that had come are kept. */
-void host_restore(unsigned int how)
-{
-	for (unsigned int p = 0; p < PAGES; p++)
-		if (now->page[p] == FETCHING)
-			now->page[p] = ABSENT;
-	for (unsigned int c = 0; c < VCPUS; c++) {
-		now->cpu[c].untold = 0;
-		now->cpu[c].later = now->cpu[c].due = false;
-		now->cpu[c].host = RUNNING;	/* C16 */
-		restore_vcpu(c, how);
-	}
 }

@@ -105,7 +105,7 @@ bool step_possible(const struct state *s, const struct step *st)
 		return runs(s, cpu) && cpu->halting && !cpu->exception &&
 		       scenario->guest->halt_over(s, st->cpu);
 	case STEP_IRQ:
-		return irq_possible(s, cpu);
+		return irq_possible(s, cpu) && (!st->arg || (is_arm() && cpu->untold));
 	case STEP_HANDLER:
 		return runs(s, cpu) && cpu->handler;
 	case STEP_APIC_ON:
@@ -115,7 +115,7 @@ bool step_possible(const struct state *s, const struct step *st)
 	case STEP_DISABLE:
 		return idle(s, cpu) && cpu->enabled && !cpu->unreachable && may(s, EV_DISABLE);
 	case STEP_AGAIN:
-		return idle(s, cpu) && cpu->enabled && may(s, EV_AGAIN);
+		return !is_arm() && idle(s, cpu) && cpu->enabled && may(s, EV_AGAIN);
 	case STEP_RESET:
 		return !s->frozen && !cpu->ask && may(s, EV_RESET);
 	case STEP_FREEZE:
@@ -123,11 +123,16 @@ bool step_possible(const struct state *s, const struct step *st)
 	case STEP_THAW:
 		return s->frozen;
 	case STEP_RESTORE:
-		return s->frozen && may(s, EV_RESTORE);
+		return s->frozen && may(s, EV_RESTORE) && !(is_arm() && st->arg == 1);
 	case STEP_UNREACHABLE:
 		return !cpu->unreachable && cpu->enabled && may(s, EV_UNREACHABLE);
 	case STEP_REACHABLE:
 		return cpu->unreachable && !s->frozen;
+	case STEP_BUSY:
+		return is_arm() && runs(s, cpu) && !handles(cpu) && cpu->enabled && !cpu->busy &&
+		       may(s, EV_BUSY);
+	case STEP_UNBUSY:
+		return runs(s, cpu) && !cpu->exception && cpu->busy;
 	}
 	return false;
 }
@@ -153,11 +158,13 @@ static void page_came(unsigned int page, enum page_state how)
 			now->cpu[c].untold |= (uint8_t)(1u << page);
 }
 
-static void take_irq(unsigned int c)
+/* x86's interrupt is an edge. Arm's line is high until the host is told. */
+static void take_irq(unsigned int c, bool late_ack)
 {
-	now->cpu[c].irr = false;
+	if (!is_arm())
+		now->cpu[c].irr = false;
 	now->cpu[c].host = RUNNING;
-	scenario->guest->irq(c);
+	scenario->guest->irq(c, late_ack);
 }
 
 static void disable(unsigned int c)
@@ -178,7 +185,7 @@ static void reset(unsigned int c)
 	for (unsigned int t = 0; t < scenario->tasks; t++)
 		if (scenario->cpu_of[t] == c && now->task[t].state != DONE)
 			now->task[t] = (struct task) { .state = RUNNABLE };
-	cpu->reason = cpu->token = cpu->exception = 0;
+	cpu->reason = cpu->token = cpu->busy = cpu->exception = 0;
 	cpu->task = cpu->mode = cpu->handler = cpu->noticed = cpu->halting = 0;
 	cpu->apic_on = cpu->irr = cpu->enabled = cpu->later = cpu->due = false;
 	cpu->host = RUNNING;
@@ -204,7 +211,7 @@ static void guest_step(const struct step *st)
 		now->cpu[st->cpu].halting = 0;
 		break;
 	case STEP_IRQ:
-		take_irq(st->cpu);
+		take_irq(st->cpu, st->arg);
 		break;
 	case STEP_HANDLER:
 		g->handler(st->cpu);
@@ -226,6 +233,13 @@ static void guest_step(const struct step *st)
 	case STEP_RESET:
 		spend(EV_RESET);
 		reset(st->cpu);
+		break;
+	case STEP_BUSY:
+		spend(EV_BUSY);
+		g->busy(st->cpu, true);
+		break;
+	case STEP_UNBUSY:
+		g->busy(st->cpu, false);
 		break;
 	}
 }
@@ -282,9 +296,19 @@ size_t state_bytes(void)
 	return scenario->guest->load ? sizeof(struct state) : offsetof(struct state, lib);
 }
 
+bool is_arm(void)
+{
+	return scenario->abi == APF_ABI_ARM64;
+}
+
 bool ready_is_pf(void)
 {
-	return scenario->abi == APF_ABI_X86_2010 || scenario->as_2010;
+	return scenario->abi == APF_ABI_X86_2010 || scenario->as_pf;
+}
+
+bool has_token_word(void)
+{
+	return scenario->abi == APF_ABI_X86_INT || (is_arm() && !scenario->as_pf);
 }
 
 /* The word without the exception makes Linux panic; where ready is none, 2 is no #PF's. */
@@ -294,8 +318,8 @@ static void check_reason(struct cpu *cpu)
 
 	if (of_pf != !!cpu->exception)
 		violate("C13: a reason word without its exception, or the reverse");
-	/* What no generation before INT looks at makes no state of its own. */
-	if (scenario->abi != APF_ABI_X86_INT && !cpu->reason)
+	/* What nobody looks at makes no state of its own. */
+	if (!has_token_word() && !cpu->reason)
 		cpu->token = 0;
 }
 
@@ -322,7 +346,7 @@ bool step_is_fair(const struct step *st)
 		[STEP_TOUCH_UNDO] = true, [STEP_FAIL] = true, [STEP_ENABLE] = true,
 		[STEP_DISABLE] = true, [STEP_AGAIN] = true, [STEP_RESET] = true,
 		[STEP_FREEZE] = true, [STEP_RESTORE] = true, [STEP_UNREACHABLE] = true,
-		[STEP_ENTER_UNDO] = true,
+		[STEP_ENTER_UNDO] = true, [STEP_BUSY] = true,
 	};
 
 	return !optional[st->kind];
@@ -363,6 +387,8 @@ void initial_state(struct state *s)
 		scenario->guest->enable(c);
 		if (ready_is_pf())
 			host_enter(c, false);
+		else if (is_arm())
+			scenario->guest->irq(c, false);
 		/* The wake-all of enabling, consumed. */
 		cpu->reason = cpu->token = cpu->exception = 0;
 		cpu->irr = false;

@@ -9,6 +9,7 @@
 #define TESTS_EXPLORER_MODEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <apf/guest.h>
@@ -35,6 +36,7 @@ enum event {
 	EV_UNDO,	/* an injection fails */
 	EV_FAIL,	/* a page fails for good */
 	EV_UNREACHABLE,	/* an area cannot be reached for a while */
+	EV_BUSY,	/* arm64: the guest cannot take an abort for a while (A11) */
 	EV_KINDS
 };
 
@@ -44,7 +46,7 @@ struct scenario {
 	const char *name;
 	const struct guest_half *guest;
 	enum apf_abi_id abi;		/* that the host offers */
-	bool as_2010;			/* what the guest makes of RFC: no EN bit 3 (I6) */
+	bool as_pf;			/* the guest chooses ready as an exception (I6, A16) */
 	bool always;			/* EN's send-always */
 	uint8_t tasks;
 	uint8_t cpu_of[TASKS];
@@ -74,14 +76,15 @@ struct task {
 struct cpu {
 	_Alignas(8) uint8_t engine[BLOCK];
 	uint32_t reason, token;	/* the area */
-	uint32_t exception;	/* #PF injected and not yet taken: its token */
+	uint32_t busy;		/* the same; arm64 */
+	uint32_t exception;	/* #PF or abort injected and not yet taken: its token */
 	uint8_t host;		/* enum host_state */
 	uint8_t task;		/* whose instruction is to run again, plus one */
 	uint8_t mode;		/* of that */
 	uint8_t handler;	/* enum handler_step */
 	uint8_t ask;		/* page the host has yet to ask for after a fault, plus one */
 	uint8_t untold;		/* pages that have come and the engine has not been told of */
-	bool apic_on, irr;
+	bool apic_on, irr;	/* arm64: irr is the line */
 	bool enabled;		/* the guest's own note that APF is on */
 	bool later;		/* the caller remembers APF_OUT_LATER */
 	bool due;		/* the same of APF_OUT_KICK */
@@ -123,7 +126,7 @@ enum step_kind {
 	STEP_EXCEPTION,
 	STEP_WAIT,
 	STEP_HALT_OVER,
-	STEP_IRQ,
+	STEP_IRQ,		/* arg 1: pages are told of before its ACK */
 	STEP_HANDLER,
 	STEP_APIC_ON,
 	STEP_ENABLE,
@@ -135,6 +138,8 @@ enum step_kind {
 	STEP_RESTORE,		/* arg: 0 with the set, 1 without it, 2 into a set of one */
 	STEP_UNREACHABLE,
 	STEP_REACHABLE,
+	STEP_BUSY,
+	STEP_UNBUSY,
 	STEP_KINDS
 };
 
@@ -142,7 +147,10 @@ struct step {
 	uint8_t kind, cpu, arg, mode;
 };
 
-extern const struct scenario *scenario;
+extern const struct scenario scenarios[];
+extern const size_t nr_scenarios;
+
+extern const struct scenario *scenario;		/* the one at hand */
 extern struct state *now;		/* the state that steps work on */
 extern const char *violation;		/* what the last step broke, or NULL */
 
@@ -160,18 +168,23 @@ bool all_is_well(const struct state *s);
 /* Bytes of a state that matter in this scenario. */
 size_t state_bytes(void);
 
+bool is_arm(void);
 /* Is a ready an exception for this guest? */
 bool ready_is_pf(void);
+/* Does the token word serve readies, and nothing else? */
+bool has_token_word(void);
 
 /* host.c: what the steps do to the engines. */
 #define AREA(c)		(0x1000ull * ((c) + 1))
 #define VECTOR		0xf3
+#define PPI		22
 struct apf_vcpu *engine(unsigned int c);
 void engines_in(const struct state *s);
 void engines_out(struct state *s);
 void make_engine(unsigned int c, uint32_t set_size);
 void act_on(unsigned int c, unsigned int out);
 bool write_msr(unsigned int c, uint32_t reg, uint64_t value);
+void call_host(unsigned int c, const uint64_t x[6], uint64_t result[4]);
 /* What an enabled guest has in its registers, written once (more). */
 void write_controls(unsigned int c);
 void host_fault(unsigned int c, unsigned int task, uint8_t mode, bool undo);
@@ -179,6 +192,10 @@ void host_ask(unsigned int c);
 void host_enter(unsigned int c, bool fails);
 bool host_cares(unsigned int c, unsigned int page);
 void host_tell(unsigned int c, unsigned int page);
+/* This vCPU needs the page, and is told at once if it is over. */
+void host_want(unsigned int c, uint64_t page);
+
+/* pause.c */
 void host_freeze(bool frozen);
 void host_restore(unsigned int how);
 
@@ -190,8 +207,9 @@ struct guest_half {
 	void (*disable)(unsigned int c);
 	void (*exception)(unsigned int c);
 	void (*wait)(unsigned int c);
-	void (*irq)(unsigned int c);
+	void (*irq)(unsigned int c, bool late_ack);
 	void (*handler)(unsigned int c);	/* what is left of irq */
+	void (*busy)(unsigned int c, bool begins);	/* arm64 */
 	void (*reset)(unsigned int c);
 	bool (*halt_over)(const struct state *s, unsigned int c);
 	bool (*knows)(uint32_t token);		/* of a ready that was early */

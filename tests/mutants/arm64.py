@@ -4,6 +4,10 @@ CALLS = "tests/engine/test-engine-arm64"
 ABORT = "tests/engine/test-engine-arm64-abort"
 PPI = "tests/engine/test-engine-arm64-ppi"
 SAVE = "tests/engine/test-engine-arm64-save"
+X_INT = "tests/explorer/explorer arm-int"
+X_INT_PAIRS = "tests/explorer/explorer arm-int-pairs"
+X_ABORT = "tests/explorer/explorer arm-abort"
+X_ABORT_PAIRS = "tests/explorer/explorer arm-abort-pairs"
 
 ARM = "engine/abi_arm64.c"
 AREA = "engine/area.c"
@@ -53,7 +57,7 @@ MUTANTS = [
     ("A5", ARM, "return apf_area_ready_exception(v, token);",
      "return apf_area_ready_interrupt(v, token, v->ready_irq);", [ABORT, SAVE]),
     ("A5", ARM, "\tif (!at)\n\t\treturn APF_AT_ENTRY;", "\tif (!at)\n\t\treturn APF_HELD;",
-     [ABORT]),
+     [ABORT, X_ABORT]),
     # A6: the gates.
     ("A6", ARM, "\tif (!arm_enabled(v))\n\t\treturn APF_WHY_DISABLED;\n", "", [ABORT]),
     ("A6", ARM, "\tif (word)\n\t\treturn APF_WHY_BUSY;\n", "", [ABORT]),
@@ -66,19 +70,19 @@ MUTANTS = [
     ("A6", ARM, "!f->user && !has(v, APF_ARM64_SEND_ALWAYS)", "!f->user", [ABORT, SAVE]),
     ("A6", ARM, "\tif (!f->user && !has(v, APF_ARM64_SEND_ALWAYS))\n\t\treturn APF_WHY_KERNEL;\n",
      "", [ABORT]),
-    ("A6", ARM, "(!at->user && !can_hold_off(v->ctl)) ||", "!at->user ||", [ABORT]),
+    ("A6", ARM, "(!at->user && !can_hold_off(v->ctl)) ||", "!at->user ||", [ABORT, X_ABORT]),
     ("A6", ARM, " || (!at->user && !can_hold_off(v->ctl)) ||", " ||", [ABORT]),
-    ("A6", ARM, " ||\n\t    abort_gate(v, at) != APF_WHY_ASYNC)", ")", [ABORT]),
+    ("A6", ARM, " ||\n\t    abort_gate(v, at) != APF_WHY_ASYNC)", ")", [ABORT, X_ABORT_PAIRS]),
     ("A6 C11", ARM, "!at->irqs_on || ", "", [ABORT]),
     ("A6 C11", ARM, "at->event || ", "", [ABORT]),
     ("A6", ARM, "\tif (en & APF_ARM64_SEND_ALWAYS && !can_hold_off(ctl))\n"
      "\t\treturn APF_ARM64_NOT_SUPPORTED;\n", "", [CALLS, SAVE]),
     # A8: a halted vCPU is brought out for a ready.
-    ("A8 L11", VCPU, "\t\treturn APF_OUT_KICK;\n", "\t\treturn 0;\n", [ABORT]),
+    ("A8 L11", VCPU, "\t\treturn APF_OUT_KICK;\n", "\t\treturn 0;\n", [ABORT, X_ABORT]),
     # A9: enabling and disabling.
     ("A9", ARM, "return APF_EFFECT_RESTART;", "return APF_EFFECT_ENABLE;", [CALLS]),
     ("A9", ARM, "return APF_EFFECT_RESTART;", "return APF_EFFECT_DISABLE;", [CALLS]),
-    ("A9 C10", ARM, "return APF_EFFECT_DISABLE;", "return APF_EFFECT_NONE;", [CALLS]),
+    ("A9 C10", ARM, "return APF_EFFECT_DISABLE;", "return APF_EFFECT_NONE;", [CALLS, X_INT_PAIRS]),
     ("A9", ARM, "\tv->ops->write32(v->ctx, apf_area_of(v) + APF_ARM64_AREA_REASON, "
      "APF_ARM64_REASON_NONE);\n", "", [CALLS]),
     ("A9", ARM, "\tv->ops->write32(v->ctx, apf_area_of(v) + APF_ARM64_AREA_TOKEN, 0);\n", "",
@@ -99,7 +103,8 @@ MUTANTS = [
     ("A10 C12", ARM, "(over || !region_valid(region[0], region[1]))", "(over)", [SAVE]),
     ("A10 C12", ARM, "(over || !region_valid", "(!region_valid", [SAVE]),
     # A11: the busy word.
-    ("A11", ARM, "\t\tif (word)\n\t\t\treturn APF_WHY_REGION;\n", "", [ABORT]),
+    ("A11", ARM, "\t\tif (word)\n\t\t\treturn APF_WHY_REGION;\n", "",
+     [ABORT, X_ABORT_PAIRS, X_INT_PAIRS]),
     ("A11", ARM, "\tif (has(v, APF_ARM64_BUSY)) {", "\tif (true) {", [ABORT]),
     ("A11 A17", ARM, "area + APF_ARM64_AREA_BUSY, &word", "area + APF_ARM64_AREA_TOKEN, &word",
      [ABORT]),
@@ -118,23 +123,25 @@ MUTANTS = [
     ("A16", VCPU, "cfg->ready_irq < FIRST_PPI || ", "", [CALLS]),
     ("A16", VCPU, " || cfg->ready_irq > LAST_PPI)", ")", [CALLS]),
     ("A16", ARM, "return has(v, APF_ARM64_INT) ? ready_ppi(v, token) : ready_abort(v, token, at);",
-     "return ready_abort(v, token, at);", [PPI]),
+     "return ready_abort(v, token, at);", [PPI, X_INT]),
     ("A16", ARM, "apf_area_ready_interrupt(v, token, v->ready_irq);",
      "apf_area_ready_interrupt(v, token, 27);", [PPI]),
-    ("A16", ARM, "\tif (v->ctl[CTL_UNACKED])\n\t\treturn APF_HELD;\n", "", [PPI, SAVE]),
+    ("A16", ARM, "\tif (v->ctl[CTL_UNACKED])\n\t\treturn APF_HELD;\n", "", [PPI, SAVE, X_INT]),
     ("A16", ARM, "\tif (v->ctl[CTL_UNACKED])\n\t\treturn APF_HELD;\n",
      "\tif (v->ctl[CTL_UNACKED])\n\t\treturn APF_BLOCKED;\n", [PPI]),
     ("A16", ARM, "\tv->ctl[CTL_UNACKED] = sent == APF_SENT;\n", "\tv->ctl[CTL_UNACKED] = 1;\n",
      [PPI]),
-    ("A16", ARM, "\tarm_lower(v);\n\treturn APF_EFFECT_LOOK;", "\treturn APF_EFFECT_LOOK;", [PPI]),
+    ("A16", ARM, "\tarm_lower(v);\n\treturn APF_EFFECT_LOOK;", "\treturn APF_EFFECT_LOOK;",
+     [PPI, X_INT]),
     ("A16", ARM, "\tarm_lower(v);\n\treturn APF_EFFECT_LOOK;",
-     "\tarm_lower(v);\n\treturn APF_EFFECT_NONE;", [PPI, SAVE]),
+     "\tarm_lower(v);\n\treturn APF_EFFECT_NONE;", [PPI, SAVE, X_INT]),
     ("A16", ARM, "\t\tv->ops->lower(v->ctx, v->id, v->ready_irq);\n", "\t\t;\n", [CALLS, PPI]),
     ("A16", ARM, "\tv->ctl[CTL_UNACKED] = 0;\n", "", [CALLS, PPI]),
     ("A16 C10", ARM, "\t.lower = arm_lower,\n", "", [CALLS]),
     ("A16", ARM, "\tif (!has(v, APF_ARM64_INT))\n\t\treturn APF_ARM64_NOT_REQUIRED;\n", "",
      [CALLS]),
-    ("A16 N3 C12", ARM, "has(v, APF_ARM64_INT) && apf_area_holds_wake_all(v)", "false", [PPI]),
+    ("A16 N3 C12", ARM, "has(v, APF_ARM64_INT) && apf_area_holds_wake_all(v)", "false",
+     [PPI, X_INT_PAIRS]),
     ("A16 N3", ARM, "has(v, APF_ARM64_INT) && apf_area_holds_wake_all(v)",
      "apf_area_holds_wake_all(v)", [PPI]),
     ("A16 N4", AREA, "\tif (old)\n\t\treturn APF_HELD;\n", "", [PPI]),
