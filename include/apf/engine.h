@@ -177,7 +177,7 @@ unsigned int apf_vcpu_page_done(struct apf_vcpu *v, uint64_t gfn);
 
 /*
  * The same for a page that has failed for good; the retried access then fails. The
- * guest gets its own tokens (N10) or, before INT, one wake-all for them (L6).
+ * guest gets its own tokens (N10) or, in x86's generations before INT, one wake-all (L6).
  */
 unsigned int apf_vcpu_page_failed(struct apf_vcpu *v, uint64_t gfn);
 
@@ -199,7 +199,7 @@ unsigned int apf_vcpu_enter(struct apf_vcpu *v, const struct apf_fault *at);
 void apf_vcpu_freeze(struct apf_vcpu *v, bool frozen);
 
 /*
- * A control write or read of the guest (x86: APF_MSR_*). 0, or -EINVAL: answer
+ * A control write or read of the guest (x86's APF_MSR_*; arm64 has none). 0, or -EINVAL: answer
  * with #GP, nothing changed (L1, I1, I2, N1-N7). *out gets APF_OUT_ bits (may be NULL).
  */
 int apf_vcpu_control_write(struct apf_vcpu *v, uint32_t reg, uint64_t value, unsigned int *out);
