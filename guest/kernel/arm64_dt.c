@@ -80,7 +80,7 @@ static bool get_reg(const struct node *node, const struct node *parent, uint32_t
 	const struct property *reg = &node->known[REG];
 	uint32_t at = number * (parent->address_cells + parent->size_cells);
 
-	return take_cells(reg, &at, parent->address_cells, start) &&
+	return parent->address_cells && take_cells(reg, &at, parent->address_cells, start) &&
 	       take_cells(reg, &at, parent->size_cells, size);
 }
 
@@ -157,7 +157,7 @@ struct walk {
 	uint32_t depth;				/* of open nodes */
 };
 
-/* Moves on by so many bytes, rounded up to cells, and returns where it was; NULL: it ends before. */
+/* Moves on by so many bytes, rounded up to cells, and returns where it was; NULL: too far. */
 static const uint8_t *take(struct walk *w, uint32_t size)
 {
 	const uint8_t *was = w->at;

@@ -147,7 +147,7 @@ struct cpu {
 	uint64_t timer_at;		/* when the timer will fire; 0: not armed */
 	uint64_t random;
 	uint64_t counts[APF_GUEST_EV_COUNT];
-	uint64_t served;		/* timer interrupts while a touch waited for its page (C4) */
+	uint64_t served;		/* timer interrupts while a touch waited (C4) */
 	struct arch_cpu arch;
 };
 
@@ -235,7 +235,7 @@ struct apf_calls {
 	void (*ready)(struct apf_guest *g);
 	void (*ignore_ready)(void);	/* its interrupt */
 	enum apf_guest_abi ready_by_exception;	/* the generation that has it */
-	uint32_t words;		/* of the area, from its start, that a guest may fill with garbage */
+	uint32_t words;		/* at the start of the area that both sides write to */
 	void (*garbage_ack)(uint64_t random);
 };
 

@@ -64,7 +64,8 @@ void trap_init(void)
 
 static void load_gdt(struct cpu *cpu)
 {
-	const struct table_pointer pointer = { sizeof(cpu->arch.gdt) - 1, (uintptr_t)cpu->arch.gdt };
+	const struct table_pointer pointer = { sizeof(cpu->arch.gdt) - 1,
+					       (uintptr_t)cpu->arch.gdt };
 
 	__asm__ volatile("lgdt %0\n\t"
 			 "pushq %1\n\t"
@@ -89,8 +90,8 @@ void trap_init_cpu(struct cpu *cpu)
 	cpu->arch.gdt[SEL_KDATA / 8] = GDT_KDATA;
 	cpu->arch.gdt[SEL_UDATA / 8] = GDT_UDATA;
 	cpu->arch.gdt[SEL_UCODE / 8] = GDT_UCODE;
-	cpu->arch.gdt[SEL_TSS / 8] = GDT_TSS | (sizeof(cpu->arch.tss) - 1) | (tss & 0xffffff) << 16 |
-		      (tss >> 24 & 0xff) << 56;
+	cpu->arch.gdt[SEL_TSS / 8] = GDT_TSS | (sizeof(cpu->arch.tss) - 1) |
+		      (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
 	cpu->arch.gdt[SEL_TSS / 8 + 1] = tss >> 32;
 	load_gdt(cpu);
 	__asm__ volatile("ltr %w0" : : "r"(SEL_TSS));

@@ -88,7 +88,8 @@ END
 check "$exit_7" test_exit_code_reaches_the_host '^@apf ready'
 
 boot 1 64 "abi=$other tasks=4 auto=1" </dev/null
-check "$exit_ok" test_N5_a_generation_that_is_not_offered_is_not_used "abi=off refused=$other" 'wrong=0'
+check "$exit_ok" test_N5_a_generation_that_is_not_offered_is_not_used \
+	"abi=off refused=$other" 'wrong=0'
 
 boot 3 64 'cpus=2 tasks=4 auto=1' </dev/null
 check "$exit_ok" test_the_command_line_overrides_the_number_of_cpus 'cpus=2'

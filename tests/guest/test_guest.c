@@ -73,7 +73,7 @@ static void test_N3_A16_with_a_word_for_each_the_two_do_not_mix(void **state)
 {
 	static const enum apf_guest_abi abis[] = { APF_GUEST_X86_INT, APF_GUEST_ARM64_INT };
 
-	/* Given a ready whose interrupt has not been taken, when an NP comes, then both are served. */
+	/* Given a ready whose interrupt was not taken, when an NP comes, then both are served. */
 	for (size_t i = 0; i < 2; i++) {
 		struct apf_guest_waiter w, w2;
 
@@ -88,7 +88,7 @@ static void test_N3_A16_with_a_word_for_each_the_two_do_not_mix(void **state)
 	}
 }
 
-static void test_N2_A16_where_ready_is_an_interrupt_an_exception_with_reason_2_wakes_nobody(void **state)
+static void test_N2_A16_where_ready_is_an_interrupt_no_exception_wakes_anyone(void **state)
 {
 	static const enum apf_guest_abi abis[] = { APF_GUEST_X86_INT, APF_GUEST_ARM64_INT };
 	const struct fake_fault fault = { .address = TOKEN, .user = true, .irqs_on = true };
@@ -287,7 +287,7 @@ int main(void)
 		cmocka_unit_test(test_L8_N9_an_np_clears_the_reason_before_its_task_sleeps),
 		cmocka_unit_test(test_L8_a_notification_while_interrupts_were_off_is_broken),
 		cmocka_unit_test(test_N3_A16_with_a_word_for_each_the_two_do_not_mix),
-		cmocka_unit_test(test_N2_A16_where_ready_is_an_interrupt_an_exception_with_reason_2_wakes_nobody),
+		cmocka_unit_test(test_N2_A16_where_ready_is_an_interrupt_no_exception_wakes_anyone),
 		cmocka_unit_test(test_C8_what_is_no_token_is_never_slept_on),
 		cmocka_unit_test(test_L4_kernel_mode_nps_are_taken_only_with_send_always),
 		cmocka_unit_test(test_C8_a_token_that_is_waited_for_already_is_not_slept_on_twice),
