@@ -230,7 +230,8 @@ static const struct apf_engine_ops reader_ops = {
 	.raise = no_interrupt,
 };
 
-#define SHOW_ENTRIES 65536u
+#define SHOW_ENTRIES	65536u
+#define SHOW_READY_IRQ	22u	/* arm64: any, nothing is sent */
 
 static void add_token(void *arg, uint64_t gfn, uint32_t token)
 {
@@ -245,7 +246,8 @@ static struct json_object *show_vcpu(const struct vmm_snapshot *snap, uint32_t i
 {
 	const struct vmm_bytes *b = &snap->sec[VMM_SEC_APF][id];
 	const struct apf_vcpu_config cfg = { .abi = snap->vm.abi, .vcpu_id = id,
-					     .max_outstanding = SHOW_ENTRIES, .has_lapic = true };
+					     .max_outstanding = SHOW_ENTRIES, .has_lapic = true,
+					     .ready_irq = SHOW_READY_IRQ };
 	const size_t size = (apf_vcpu_size(SHOW_ENTRIES) + 63) & ~63ull;
 	struct json_object *o = json_object_new_object(), *tokens = json_object_new_array();
 	void *mem = aligned_alloc(64, size);

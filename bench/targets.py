@@ -14,12 +14,12 @@ import statistics
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "lab"))
-import cases  # noqa: E402
+import labtest  # noqa: E402
 
 ROUNDS = 3
 
 
-class Bench(cases.Lab):
+class Bench(labtest.Lab):
     """Measures rows and keeps them for the JSON."""
 
     def __init__(self, args):
@@ -34,7 +34,7 @@ class Bench(cases.Lab):
 
     def finish(self, result, tasks, pages):
         """Milliseconds from the process's start until every task had verified its data."""
-        cases.all_verified(result, tasks, pages)
+        labtest.all_verified(result, tasks, pages)
         return next(m["ms"] for m in result["marks"] if m["text"].startswith("@apf done"))
 
     def medians(self, folder, modes, latency, tasks, pages, **extra):
@@ -94,7 +94,7 @@ def worker(b, threads_of_256):
         for how, rates in rate.items():
             r = b.restore(folder, "user", "--preload", b.hot(folder), latency="200ms",
                           line="go " + how)
-            done = cases.done_line(r)
+            done = labtest.done_line(r)
             rates.append(done["worker"] * 1000000 // done["elapsed_us"])
             threads = max(threads, r["host_threads"])
     faulting, sleeping = (round(statistics.median(v)) for v in rate.values())
@@ -110,13 +110,13 @@ def worker(b, threads_of_256):
 def first_instruction(b):
     times = {}
     for mem in ("256M", "8G"):
-        cases.MEM = mem
+        labtest.MEM = mem
         folder, _ = b.snapshot("first-" + mem, 1, 4)
         rounds = [b.restore(folder, "user", latency="10ms")["first_instruction_ms"]
                   for _ in range(ROUNDS)]
         times[mem] = round(statistics.median(rounds), 1)
         b.drop(folder)
-    cases.MEM = "256M"
+    labtest.MEM = "256M"
     ratio = times["8G"] / times["256M"]
     b.row("first instruction of a sparse 8 GiB snapshot", f"{times['8G']} ms",
           f"{times['256M']} ms of 256 MiB", ratio, "<= 1.2", ratio <= 1.2)
@@ -146,7 +146,7 @@ def main():
             worker(b, threads)
         if "first" in only:
             first_instruction(b)
-    except cases.Failed as e:
+    except labtest.Failed as e:
         print(f"failed: {e}", flush=True)
         return 1
     finally:

@@ -10,6 +10,7 @@
  *	slice=MS		time slices of the tasks (up to 100; Linux 6.12), else the kernel's own
  *	seed=S			another set of data
  *	clock=1			after "done", also say how far the clocks went
+ *	ticks=1			before "done", also say how many interrupts came meanwhile
  *
  * It prints "@apf ready ..." and then obeys lines read from the serial port:
  *	go touch | go random	every task verifies its pages, in order | in a shuffled order
@@ -70,7 +71,7 @@ static struct {
 } job;
 
 static struct {
-	uint64_t tasks, pages, worker, slice, seed, clock;
+	uint64_t tasks, pages, worker, slice, seed, clock, ticks;
 } option = { .tasks = 16, .pages = 64, .seed = 1 };
 
 static struct task *tasks;
@@ -347,6 +348,28 @@ static int worker_main(void *argument)
 
 /* --- the main thread --- */
 
+/* The beginning of a file, until the next call. */
+static const char *file_text(const char *path)
+{
+	static char text[4096];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (size < 0)
+		die(path);
+	close(fd);
+	text[size] = '\0';
+	return text;
+}
+
+/* All that came since the start, the timer's among them. */
+static uint64_t interrupts(void)
+{
+	const char *line = strstr(file_text("/proc/stat"), "\nintr ");
+
+	return line ? strtoull(line + strlen("\nintr "), NULL, 10) : 0;
+}
+
 static uint64_t now_us(void)
 {
 	struct timespec now;
@@ -387,6 +410,7 @@ static void report(enum mode mode, uint64_t elapsed_us)
 
 static void go(enum mode mode, uint64_t sleep_us)
 {
+	uint64_t came = option.ticks ? interrupts() : 0;
 	uint64_t ticks = port_ticks();
 	uint64_t start = now_us();
 	uint32_t left;
@@ -398,6 +422,10 @@ static void go(enum mode mode, uint64_t sleep_us)
 	uint64_t elapsed = now_us() - start;
 
 	ticks = port_ticks() - ticks;
+	if (option.ticks) {
+		put_number("@apf ticks interrupts=", interrupts() - came);
+		put("\n");
+	}
 	report(mode, elapsed);
 	if (option.clock) {
 		put_number("@apf clock monotonic_us=", elapsed);
@@ -458,23 +486,18 @@ static void read_option(const char *cmdline, const char *name, uint64_t *value, 
 
 static void read_options(void)
 {
-	static char cmdline[4096];
-	int fd;
-	ssize_t size;
+	const char *cmdline;
 
 	if (mount("proc", "/proc", "proc", 0, NULL))
 		die("mount /proc");
-	fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
-	size = fd < 0 ? -1 : read(fd, cmdline, sizeof(cmdline) - 1);
-	if (size < 0)
-		die("/proc/cmdline");
-	close(fd);
+	cmdline = file_text("/proc/cmdline");
 	read_option(cmdline, "tasks", &option.tasks, MAX_TASKS);
 	read_option(cmdline, "pages", &option.pages, MAX_PAGES);
 	read_option(cmdline, "worker", &option.worker, 1);
 	read_option(cmdline, "slice", &option.slice, 100);
 	read_option(cmdline, "seed", &option.seed, UINT64_MAX);
 	read_option(cmdline, "clock", &option.clock, 1);
+	read_option(cmdline, "ticks", &option.ticks, 1);
 	if (!option.tasks || !option.pages) {
 		errno = ERANGE;
 		die("tasks and pages");
