@@ -9,6 +9,8 @@
 
 #include <json-c/json.h>
 
+#include <apf/store.h>
+
 #include "conformance.h"
 
 enum { OPT_KERNEL = OPT_OWN, OPT_ROWS, OPT_CPUS, OPT_TAP };
@@ -157,7 +159,7 @@ static void run_check(struct conf *c, const struct conf_check *check)
 static int measure(struct conf *c)
 {
 	const uint64_t start = vmm_now_ns();
-	const struct conf_setup setup = { .words = "tasks=8 pages=1", .cpus = 1 };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1 };
 	const int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	struct kvm_speed speed;
 	struct conf_vm vm;
@@ -167,6 +169,7 @@ static int measure(struct conf *c)
 	if (!kvm_speed(fd, &speed))
 		c->emulated = speed.ns_ring0 > speed.ns_native * EMULATED_RATIO;
 	close(fd);
+	c->chunk = (unsigned int)(sysconf(_SC_PAGESIZE) / APF_PAGE_SIZE);
 	conf_boot(c, &vm, &setup);
 	conf_end(&vm);
 	c->hold_ns = 2 * (vmm_now_ns() - start);

@@ -69,6 +69,7 @@ struct conf {
 	enum apf_delivery delivery;
 	const char *kernel;
 	const char *rows;		/* wanted, as of --rows; NULL: all */
+	unsigned int chunk;		/* the guest's pages in one of the host's, which come together */
 	unsigned int cpus;		/* of VMs with several */
 	uint64_t timeout_ns;		/* for an answer of the guest */
 	uint64_t hold_ns;		/* how long a page is kept away while a check acts */
@@ -110,10 +111,11 @@ void conf_report(struct conf_report *r, const struct conf *c);
 /* --- conformance_vm.c: one VM at a time, with the test kernel in it --- */
 
 struct conf_setup {
-	const char *words;		/* of its command line; tasks= and pages= come first */
+	unsigned int tasks, pages;	/* pages of each task, as the host's */
+	const char *words;		/* more of its command line; NULL: none */
 	unsigned int cpus;
 	uint64_t latency_ns;		/* of every page */
-	uint64_t lost_page, lost_pages;	/* of these, from user_start on, every read fails */
+	bool last_is_lost;		/* the last task's first page never comes */
 	uint32_t max_outstanding;
 };
 
@@ -163,8 +165,9 @@ struct conf_counts conf_counts(struct conf_vm *vm);
 /* The host's; zeroes where it is KVM. */
 struct apf_vcpu_stats conf_host(struct conf_vm *vm);
 uint64_t conf_blocked(struct conf_vm *vm);	/* interrupts that the APIC did not take */
+/* The host's pages on their way, or the most at once; those that came since the start. */
 uint32_t conf_in_flight(struct conf_vm *vm, bool most);
-uint64_t conf_fetched(struct conf_vm *vm);	/* pages since the start */
+uint64_t conf_fetched(struct conf_vm *vm);
 
 /* What the tokens of all notifications since the last call say. */
 struct conf_tokens {
@@ -176,8 +179,6 @@ struct conf_tokens {
 	unsigned int most;		/* NPs open at once */
 };
 struct conf_tokens conf_tokens(struct conf_vm *vm);
-
-#define TASKS_8_1	"tasks=8 pages=1"
 
 /* --- conformance_common.c and conformance_saved.c --- */
 

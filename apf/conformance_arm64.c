@@ -11,7 +11,7 @@
 #define MS		1000000ull
 #define NOT_RAM		0x100000000000ull
 #define UNKNOWN_OP	0x55u
-#define ALWAYS		TASKS_8_1 " always=1"
+#define ALWAYS		"always=1"
 
 const uint64_t conf_ram_start = 0x40000000;
 const char conf_kernel_file[] = "apf-test-kernel.img";
@@ -63,14 +63,15 @@ void conf_enable_again(struct conf_vm *vm)
 	enable(vm, enabled_with(vm) | APF_ARM64_SEND_ALWAYS);
 }
 
-static void expect(struct conf_vm *vm, const char *rows, int32_t want, int32_t got, const char *what)
+static void expect(struct conf_vm *vm, const char *rows, int32_t want, int32_t got,
+		   const char *what)
 {
 	conf_expect(vm->c, rows, got == want, "%s: result %d, not %d", what, got, want);
 }
 
 static void boot(struct conf *c, struct conf_vm *vm)
 {
-	static const struct conf_setup setup = { .words = TASKS_8_1, .cpus = 1 };
+	static const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1 };
 
 	conf_boot(c, vm, &setup);
 }
@@ -150,7 +151,8 @@ static void check_enabling(struct conf *c)
 /* A guest with send-always is told at EL1, but neither in its region nor while busy. */
 static void check_held_off(struct conf *c)
 {
-	const struct conf_setup setup = { .words = ALWAYS, .cpus = 1, .latency_ns = 20 * MS };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .words = ALWAYS, .cpus = 1,
+					  .latency_ns = 20 * MS };
 	struct conf_counts n;
 	struct conf_vm vm;
 
@@ -169,7 +171,7 @@ static void check_held_off(struct conf *c)
 /* First revision, a guest without region and busy word: no ready at EL1, where its console is. */
 static void check_el1(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_1 " busy=0 region=0", .cpus = 1,
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .words = "busy=0 region=0", .cpus = 1,
 					  .latency_ns = c->hold_ns };
 	struct conf_counts asleep, n;
 	struct conf_vm vm;
@@ -186,7 +188,7 @@ static void check_el1(struct conf *c)
 /* Second revision: the token word holds a ready back, and an ACK makes the host look. */
 static void check_token_taken(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_1, .cpus = 1, .latency_ns = c->hold_ns };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = c->hold_ns };
 	const uint32_t old = 0x7f0000;
 	struct conf_counts asleep, n;
 	struct conf_vm vm;

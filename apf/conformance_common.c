@@ -5,7 +5,6 @@
 #define MS		1000000ull
 #define SETTLE_NS	(30 * MS)
 #define REASON_READY	2
-#define TASKS_8_4	"tasks=8 pages=4"
 
 /* --- plays --- */
 
@@ -97,7 +96,7 @@ struct conf_tokens conf_answers(struct conf_vm *vm, const struct conf_counts *n,
 /* All tasks sleep at times, so the CPU is in HLT when a ready comes (L11). */
 void conf_check_touch(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_4, .cpus = 1, .latency_ns = 20 * MS };
+	const struct conf_setup setup = { .tasks = 8, .pages = 4, .cpus = 1, .latency_ns = 20 * MS };
 	struct conf_counts n;
 	struct conf_tokens t;
 	struct conf_vm vm;
@@ -121,7 +120,7 @@ void conf_check_touch(struct conf *c)
 
 void conf_check_cpus(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_4, .cpus = c->cpus,
+	const struct conf_setup setup = { .tasks = 8, .pages = 4, .cpus = c->cpus,
 					  .latency_ns = 5 * MS };
 	struct conf_counts n;
 	struct conf_tokens t;
@@ -138,7 +137,7 @@ void conf_check_cpus(struct conf *c)
 /* The second of two tasks on one CPU meets a page for which the first sleeps already. */
 void conf_check_shared(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_4, .cpus = 1, .latency_ns = 20 * MS };
+	const struct conf_setup setup = { .tasks = 8, .pages = 4, .cpus = 1, .latency_ns = 20 * MS };
 	struct apf_vcpu_stats host;
 	struct conf_counts n;
 	struct conf_tokens t;
@@ -162,7 +161,8 @@ void conf_check_shared(struct conf *c)
 void conf_touch_privileged(struct conf *c, const char *rows, const char *mode, const char *words,
 			   bool served)
 {
-	const struct conf_setup setup = { .words = words, .cpus = 1, .latency_ns = 100 * MS };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .words = words, .cpus = 1,
+					  .latency_ns = 100 * MS };
 	struct conf_counts before, n;
 	struct conf_vm vm;
 	uint32_t most;
@@ -187,14 +187,14 @@ void conf_check_privileged(struct conf *c)
 			    "as those of a processor do; run it in the lab");
 		return;
 	}
-	conf_touch_privileged(c, "C4 L4 A6", "kernel", TASKS_8_1, true);
-	conf_touch_privileged(c, "C4", "irqoff", TASKS_8_1, false);
+	conf_touch_privileged(c, "C4 L4 A6", "kernel", "", true);
+	conf_touch_privileged(c, "C4", "irqoff", "", false);
 }
 
 void conf_check_full(struct conf *c)
 {
 	const unsigned int room = conf_is_user(c) ? 16 : 64;	/* KVM's is fixed */
-	const struct conf_setup setup = { .words = "tasks=80 pages=1", .cpus = 1,
+	const struct conf_setup setup = { .tasks = 80, .pages = 1, .cpus = 1,
 					  .latency_ns = 100 * MS, .max_outstanding = 16 };
 	struct conf_counts n;
 	struct conf_tokens t;
@@ -211,7 +211,7 @@ void conf_check_full(struct conf *c)
 
 void conf_check_off(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_1, .cpus = 1, .latency_ns = c->hold_ns };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = c->hold_ns };
 	struct conf_counts asleep, n;
 	struct conf_vm vm;
 
@@ -242,7 +242,7 @@ void conf_check_off(struct conf *c)
 /* The area as a ready leaves it that was not taken yet. */
 void conf_check_area_taken(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_1, .cpus = 1, .latency_ns = 20 * MS };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = 20 * MS };
 	struct conf_vm vm;
 
 	conf_restore(c, &vm, &setup);
@@ -256,7 +256,7 @@ void conf_check_area_taken(struct conf *c)
 
 void conf_check_ready_held(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_1, .cpus = 1, .latency_ns = c->hold_ns };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = c->hold_ns };
 	struct conf_counts asleep, n;
 	struct conf_vm vm;
 
@@ -276,7 +276,7 @@ void conf_check_ready_held(struct conf *c)
 /* Enabling once more what is enabled sends a wake-all, here to tasks that do sleep. */
 void conf_check_wake_all(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_1, .cpus = 1, .latency_ns = c->hold_ns };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = c->hold_ns };
 	struct conf_counts asleep, n;
 	struct conf_tokens t;
 	struct conf_vm vm;

@@ -52,12 +52,12 @@ uint32_t conf_in_flight(struct conf_vm *vm, bool most)
 {
 	const struct apf_mem_stats s = mem_stats(vm);
 
-	return most ? s.max_in_flight : s.in_flight;
+	return (most ? s.max_in_flight : s.in_flight) / vm->c->chunk;
 }
 
 uint64_t conf_fetched(struct conf_vm *vm)
 {
-	return mem_stats(vm).fetched - vm->preloaded;
+	return (mem_stats(vm).fetched - vm->preloaded) / vm->c->chunk;
 }
 
 /* --- tokens --- */

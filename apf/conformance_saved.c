@@ -26,7 +26,7 @@ static void answer_after_restore(struct conf *c, const struct conf_setup *setup,
 /* One CPU polls the console, and at least one is in HLT. */
 void conf_check_saved(struct conf *c)
 {
-	struct conf_setup setup = { .words = TASKS_8_1, .cpus = c->cpus, .latency_ns = c->hold_ns };
+	struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = c->cpus, .latency_ns = c->hold_ns };
 	uint32_t mp[8] = { 0 };
 	unsigned int idle = 0;
 	struct conf_vm vm;
@@ -48,7 +48,7 @@ void conf_check_saved(struct conf *c)
 /* Both tasks are after one page: one sleeps, and with the other the CPU is halted. */
 void conf_check_halt_saved(struct conf *c)
 {
-	struct conf_setup setup = { .words = "tasks=2 pages=1", .cpus = 1, .latency_ns = c->hold_ns };
+	struct conf_setup setup = { .tasks = 2, .pages = 1, .cpus = 1, .latency_ns = c->hold_ns };
 	uint32_t mp = KVM_MP_STATE_HALTED;
 	struct conf_vm vm;
 	char dir[256];
@@ -70,7 +70,7 @@ void conf_check_halt_saved(struct conf *c)
 /* All vCPUs are taken out of the guest again and again, whatever they are about to do. */
 void conf_check_paused(struct conf *c)
 {
-	const struct conf_setup setup = { .words = "tasks=8 pages=16", .cpus = c->cpus,
+	const struct conf_setup setup = { .tasks = 8, .pages = 16, .cpus = c->cpus,
 					  .latency_ns = 3 * MS };
 	struct conf_counts n;
 	struct conf_vm vm;
@@ -90,8 +90,8 @@ void conf_check_paused(struct conf *c)
 /* The last task's page never comes. */
 void conf_check_lost(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_1, .cpus = 1, .latency_ns = 20 * MS,
-					  .lost_page = 0, .lost_pages = 1 };
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = 20 * MS,
+					  .last_is_lost = true };
 	struct apf_vcpu_stats host;
 	struct conf_vm vm;
 

@@ -155,7 +155,7 @@ static int create(struct conf_vm *vm, const struct conf_setup *setup, enum apf_d
 		  struct apf_store *store)
 {
 	const struct vmm_config cfg = {
-		.mem_size = MEM_SIZE, .cpus = setup->cpus, .delivery = delivery,
+		.mem_size = (uint64_t)vm->c->chunk * MEM_SIZE, .cpus = setup->cpus, .delivery = delivery,
 		.abi = vm->c->gen->abi, .store = store, .console.out_fd = vm->out[1],
 		.max_outstanding = setup->max_outstanding,
 	};
@@ -182,26 +182,31 @@ static int start(struct conf_vm *vm, int err)
 	return err;
 }
 
+static const char *more_words(const struct conf_setup *setup)
+{
+	return setup->words ? setup->words : "";
+}
+
 void conf_boot(struct conf *c, struct conf_vm *vm, const struct conf_setup *setup)
 {
-	char words[128];
+	char words[256];
 	const struct vmm_boot boot = { .kernel = c->kernel, .cmdline = words };
 	int err = begin(c, vm);
 
-	snprintf(words, sizeof(words), "%s %s", setup->words, c->gen->words);
+	snprintf(words, sizeof(words), "tasks=%u pages=%u chunk=%u %s %s", setup->tasks,
+		 setup->pages * c->chunk, c->chunk, more_words(setup), c->gen->words);
 	if (!err)
 		err = create(vm, setup, c->delivery, NULL);
 	if (!err)
 		err = vmm_boot(vm->vm, &boot);
 	if (start(vm, err))
 		return;
-	vm->at = (struct conf_saved){ .words = setup->words, .cpus = setup->cpus };
+	vm->at = (struct conf_saved){ .words = more_words(setup), .cpus = setup->cpus,
+				      .tasks = setup->tasks, .pages = setup->pages };
 	conf_hear(vm, "@apf kernel");
 	vm->at.kernel_end = conf_number(vm->line, "kernel_end") - conf_ram_start;
 	vm->at.user_start = conf_number(vm->line, "user_start") - conf_ram_start;
 	conf_hear(vm, "@apf ready");
-	vm->at.tasks = (unsigned int)conf_number(vm->line, "tasks");
-	vm->at.pages = (unsigned int)conf_number(vm->line, "pages");
 }
 
 void conf_end(struct conf_vm *vm)
@@ -277,7 +282,8 @@ static const struct conf_saved *saved(struct conf *c, const struct conf_setup *s
 	char dir[256];
 
 	for (s = c->saved; s < c->saved + c->nr_saved; s++)
-		if (s->cpus == setup->cpus && !strcmp(s->words, setup->words))
+		if (s->cpus == setup->cpus && s->tasks == setup->tasks &&
+		    s->pages == setup->pages && !strcmp(s->words, more_words(setup)))
 			return s;
 	conf_boot(c, &vm, setup);
 	conf_save(&vm, dir, NULL);
@@ -296,17 +302,20 @@ static const struct conf_saved *saved(struct conf *c, const struct conf_setup *s
  */
 static int preload(struct conf_vm *vm)
 {
+	const struct conf *c = vm->c;
 	const struct conf_saved *at = &vm->at;
+	const uint64_t unit = c->chunk * APF_PAGE_SIZE;
 	struct apf_mem_range *r = calloc(at->tasks + 1, sizeof(*r));
 	int err;
 
 	if (!r)
 		return -ENOMEM;
-	r[0].n = (at->kernel_end + APF_PAGE_SIZE - 1) / APF_PAGE_SIZE;
+	r[0].n = (at->kernel_end + unit - 1) / unit * c->chunk;
 	for (unsigned int i = 0; i < at->tasks; i++)
-		r[i + 1] = (struct apf_mem_range){ at->user_start / APF_PAGE_SIZE + at->pages +
-						   i * (at->pages + 1), 1 };
-	vm->preloaded = r[0].n + at->tasks;
+		r[i + 1] = (struct apf_mem_range){
+			at->user_start / APF_PAGE_SIZE +
+			(at->pages + i * (at->pages + 1)) * c->chunk, c->chunk };
+	vm->preloaded = r[0].n + at->tasks * c->chunk;
 	err = apf_mem_preload(vmm_mem(vm->vm), r, at->tasks + 1);
 	free(r);
 	return err;
@@ -315,13 +324,13 @@ static int preload(struct conf_vm *vm)
 static int open_store(const struct conf_vm *vm, const struct conf_setup *setup, const char *dir,
 		      struct apf_store **store)
 {
-	const uint64_t first = vm->at.user_start / APF_PAGE_SIZE + setup->lost_page;
+	const uint64_t first = vm->at.user_start / APF_PAGE_SIZE;
 	char spec[512], lost[96] = "";
 
-	if (setup->lost_pages)
+	if (setup->last_is_lost)
 		snprintf(lost, sizeof(lost), "error:rate=1:pages=%llu-%llu,",
 			 (unsigned long long)first,
-			 (unsigned long long)(first + setup->lost_pages - 1));
+			 (unsigned long long)(first + vm->c->chunk - 1));
 	snprintf(spec, sizeof(spec), "latency:%llu,%sfile:%s/ram",
 		 (unsigned long long)setup->latency_ns, lost, dir);
 	return apf_store_open(spec, store);

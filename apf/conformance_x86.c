@@ -92,7 +92,7 @@ static uint64_t check_en(struct conf_vm *vm, const char *rows)
 
 static void boot(struct conf *c, struct conf_vm *vm)
 {
-	static const struct conf_setup setup = { .words = TASKS_8_1, .cpus = 1 };
+	static const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1 };
 
 	conf_boot(c, vm, &setup);
 }

@@ -15,12 +15,12 @@
 
 static struct conf_setup quick(void)
 {
-	return (struct conf_setup){ .words = TASKS_8_1, .cpus = 1, .latency_ns = 20 * MS };
+	return (struct conf_setup){ .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = 20 * MS };
 }
 
 static struct conf_setup held(struct conf *c)
 {
-	return (struct conf_setup){ .words = TASKS_8_1, .cpus = 1, .latency_ns = c->hold_ns };
+	return (struct conf_setup){ .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = c->hold_ns };
 }
 
 void conf_check_pf2_off(struct conf *c)
@@ -38,7 +38,7 @@ void conf_check_pf2_off(struct conf *c)
 
 void conf_check_as_2010(struct conf *c)
 {
-	const struct conf_setup setup = { .words = TASKS_8_1 " abi=2010", .cpus = 1,
+	const struct conf_setup setup = { .tasks = 8, .pages = 1, .words = "abi=2010", .cpus = 1,
 					  .latency_ns = 20 * MS };
 	struct conf_counts n;
 	struct conf_tokens t;

@@ -65,6 +65,7 @@ enum misbehaviour { BAD_NONE, BAD_NOACK, BAD_STORM, BAD_GARBAGE };
 
 struct options {
 	uint64_t tasks, pages, worker, seed;
+	uint64_t chunk;		/* pages: what user mode gets begins and ends at a multiple of it */
 	uint64_t cpus;		/* 0: ask the machine's tables */
 	uint64_t vector;	/* of the ready interrupt; arm64: the host says */
 	uint64_t slice_us, tick_us;	/* of the round robin; of a misbehaving guest */

@@ -40,12 +40,16 @@ void *memory_take(uint64_t size, uint64_t align)
 	return memset((void *)start, 0, size);
 }
 
-/* Whole pages. */
+/* Whole chunks, so that on a host with bigger pages nothing else comes with them. */
 static uint64_t take_high(uint64_t size)
 {
-	if (size > free_end - free_start)
+	const uint64_t chunk = option.chunk * PAGE_SIZE;
+	const uint64_t end = free_end / chunk * chunk;
+
+	size = (size + chunk - 1) / chunk * chunk;
+	if (end < free_start || size > end - free_start)
 		die("no memory");
-	free_end -= size;
+	free_end = end - size;
 	return free_end;
 }
 

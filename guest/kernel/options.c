@@ -4,7 +4,7 @@
 
 struct options option = {
 	.tasks = 16, .pages = 64, .seed = 1, .vector = 0xf3, .slice_us = 10000, .tick_us = 1000,
-	.stuck_ms = 500, .sleep_us = 1000, .busy = 1, .region = 1,
+	.stuck_ms = 500, .sleep_us = 1000, .chunk = 1, .busy = 1, .region = 1,
 	.abi = ABI_AUTO, .mode = MODE_TOUCH,
 };
 
@@ -53,6 +53,7 @@ static const struct {
 } known[] = {
 	{ "tasks=", &option.tasks, 1, MAX_TASKS, NULL },
 	{ "pages=", &option.pages, 1, 1 << 20, NULL },
+	{ "chunk=", &option.chunk, 1, 512, NULL },
 	{ "worker=", &option.worker, 0, 1, NULL },
 	{ "seed=", &option.seed, 0, UINT64_MAX, NULL },
 	{ "cpus=", &option.cpus, 0, MAX_CPUS, NULL },
