@@ -222,12 +222,23 @@ static int no_interrupt(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	return 0;
 }
 
+static int no_exception(void *ctx, uint32_t token)
+{
+	return -EFAULT;
+}
+
+static void no_line(void *ctx, uint32_t vcpu_id, uint8_t irq)
+{
+}
+
 /* An engine that has no guest: it only reads what was saved. */
 static const struct apf_engine_ops reader_ops = {
 	.read32 = no_guest_read,
 	.write32 = no_guest_write,
 	.is_ram = is_ram,
 	.raise = no_interrupt,
+	.inject = no_exception,
+	.lower = no_line,
 };
 
 #define SHOW_ENTRIES	65536u

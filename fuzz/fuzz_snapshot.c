@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Hostile bytes as a snapshot's state file: twice, as they are and with the checksums
- * put right, since a mutation seldom gets past those by itself.
+ * put right, since a mutation seldom gets past those by itself. A file of arm64 is
+ * read register by register, as loading does.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,12 +10,29 @@
 
 #include <apf/error.h>
 #include <vmm/crc32c.h>
+#include <vmm/regs_arm64.h>
 #include <vmm/snapshot.h>
 
 #define HEADER	32u
 #define CRC_AT	28u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint32_t read_regs(const struct vmm_snapshot *s, unsigned int cpu)
+{
+	struct vmm_gic_reg g;
+	struct vmm_reg r;
+	uint32_t crc = 0;
+	size_t pos = 0;
+
+	while (vmm_regs_next(&s->sec[VMM_SEC_ONE_REGS][cpu], &pos, &r) > 0)
+		crc = crc32c(crc, r.value, r.size);
+	for (pos = 0; vmm_gic_next(&s->sec[VMM_SEC_GIC_VCPU][cpu], &pos, true, &g) > 0;)
+		crc += g.reg;
+	for (pos = 0; vmm_gic_next(&s->sec[VMM_SEC_GIC][0], &pos, false, &g) > 0;)
+		crc += g.reg;
+	return crc;
+}
 
 static void parse(const uint8_t *data, size_t size)
 {
@@ -28,6 +46,8 @@ static void parse(const uint8_t *data, size_t size)
 	for (unsigned int kind = 0; !err && kind < VMM_SEC_COUNT; kind++)
 		for (unsigned int i = 0; i < VMM_MAX_VCPUS; i++)
 			crc = crc32c(crc, snap.sec[kind][i].data, snap.sec[kind][i].len);
+	for (unsigned int i = 0; !err && snap.machine == VMM_ARM64 && i < snap.vm.cpus; i++)
+		crc += read_regs(&snap, i);
 	seen = crc;		/* so that the reads are made */
 }
 
