@@ -13,6 +13,7 @@
 #include <vmm/crc32c.h>
 #include <vmm/serial.h>
 #include <vmm/snapshot.h>
+#include <vmm/vmm.h>
 
 #define CPUS		2u
 #define HEADER		32u
@@ -138,6 +139,20 @@ static void test_sections_of_another_machine_are_refused(void **state)
 	assert_non_null(strstr(apf_error(), "section one_regs"));
 	assert_non_null(strstr(apf_error(), "x86-64 machine"));
 	free(w.data);
+}
+
+static void test_only_snapshots_of_this_machine_can_be_restored(void **state)
+{
+	for (size_t i = 0; i < COUNT(machines); i++) {
+		struct vmm_snapshot_writer w = make_of(machines[i], good_of(machines[i]), VMM_SEC_COUNT);
+		const bool own = machines[i] == vmm_machine.kind;
+
+		assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), 0);
+		assert_int_equal(vmm_can_load(&snap), own ? 0 : -EINVAL);
+		if (!own)
+			assert_non_null(strstr(apf_error(), vmm_snapshot_machine_name(machines[i])));
+		free(w.data);
+	}
 }
 
 static void test_truncated_at_any_byte_is_refused(void **state)
@@ -323,6 +338,7 @@ int main(void)
 		cmocka_unit_test(test_crc32c_of_the_check_string),
 		cmocka_unit_test(test_what_was_written_comes_back),
 		cmocka_unit_test(test_sections_of_another_machine_are_refused),
+		cmocka_unit_test(test_only_snapshots_of_this_machine_can_be_restored),
 		cmocka_unit_test(test_truncated_at_any_byte_is_refused),
 		cmocka_unit_test(test_bytes_behind_the_last_section_are_refused),
 		cmocka_unit_test(test_every_damaged_section_is_found_by_its_checksum),
