@@ -66,6 +66,7 @@ struct fake {
 	bool kick_at_trap;		/* apf_kvm_kick while the next trap is taken */
 	bool in_msr;			/* the guest waits for the answer to its access */
 	bool interrupt;			/* one is pending in the APIC */
+	bool no_thread;			/* the vCPU is not attached when it is made */
 	bool one_task;			/* at an NP the step is tried again; else the next one is run */
 	uint64_t kvm_msr[8];		/* of the registers 0x4b564d00 to 07 */
 	uint64_t efer;			/* as KVM_SET_MSRS set it */
@@ -73,6 +74,7 @@ struct fake {
 	uint8_t bitmap[KVM_MSR_FILTER_MAX_RANGES][1];
 	/* Lets the world go on while the vCPU is halted or waits; must not be asked in vain. */
 	void (*world)(struct fake *g);
+	unsigned int turns;		/* of it */
 
 	/* What the guest saw. */
 	unsigned int runs;		/* KVM_RUN */

@@ -27,6 +27,9 @@ MUTANTS = [
      "\t\t\tflush(m);\n" + PLACE, [FETCH]),
     ("C15", "memory/trap.c", "UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,",
      "UFFDIO_REGISTER_MODE_MISSING | (view == m->a ? UFFDIO_REGISTER_MODE_MINOR : 0),", [TRAP]),
+    # A7: it is present where the slot maps it, for reads and for writes.
+    ("A7 C15", "memory/trap.c", "UFFDIO_ZEROPAGE : UFFDIO_CONTINUE, m->a, page, n);",
+     "UFFDIO_ZEROPAGE : UFFDIO_CONTINUE, m->b, page, n);", [TRAP, FETCH]),
     # C15: what is placed is the guest's, also when the rest of the page is not placed yet.
     ("C15", "memory/fetch.c", "\t\t\tfailed(m, f, r);\n",
      "\t\t\tforget(m, f), f->res = r, failed(m, f, r);\n", [PAGES]),

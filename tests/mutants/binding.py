@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""The rows that the binding to KVM carries, broken one by one."""
+REGISTERS = "tests/kvm/test-kvm-registers"
+VCPU_TEST = "tests/kvm/test-kvm-vcpu"
+LOAD = "tests/kvm/test-kvm-load"
+
+X86_VM = "kvm/x86_vm.c"
+X86 = "kvm/x86_vcpu.c"
+VCPU = "kvm/vcpu.c"
+RUN = "kvm/run.c"
+STATE = "kvm/state.c"
+
+FILTERED = "KVM_MSR_FILTER_WRITE, 5, MSR_WALL_CLOCK,\n\t\t\t\t\t\t\t     clock_msr_bitmap"
+
+MUTANTS = [
+    # C2, C7: nothing is waited for in vain, whatever comes in between.
+    ("C2 C7", RUN, "act_on(v, r ? page_over(v, f.gfn, r) : 0);", "act_on(v, 0);", [VCPU_TEST]),
+    ("C2", RUN, "f.gfn = gpa >> APF_PAGE_SHIFT;", "f.gfn = page;", [VCPU_TEST]),
+    ("C2", "kvm/vm.c", "page_to_gpa(v->k, d[i].page) >> APF_PAGE_SHIFT, d[i].res);",
+     "d[i].page, d[i].res);", [VCPU_TEST]),
+    # C3: a repeated fault halts: the same page again.
+    ("C3 C4", RUN, "\tif (d.verdict == APF_HALT)\n\t\treturn halt_for(v, page, pc);\n", "",
+     [VCPU_TEST]),
+    # C4: a halt serves interrupts, a wait does not.
+    ("C4", RUN, "d.verdict == APF_HALT)\n", "d.verdict != APF_INJECT)\n", [VCPU_TEST]),
+    ("C4", RUN, "d.verdict == APF_WAIT ? wait_for(v, page) : 0", "0", [VCPU_TEST]),
+    ("C4", RUN, "\tif (v->k->cfg.halt == APF_HALT_WAIT)\n", "", [VCPU_TEST]),
+    ("C4", X86, "f->irqs_on = regs.rflags & RFLAGS_IF;", "f->irqs_on = true;", [REGISTERS]),
+    ("C4", X86, "f->user = sregs.ss.dpl != 0;", "f->user = true;", [REGISTERS]),
+    ("C4", X86, "f->irq_shadow = ev->interrupt.shadow;", "f->irq_shadow = false;", [REGISTERS]),
+    ("C4", X86, "KVM_MP_STATE_HALTED", "KVM_MP_STATE_RUNNABLE", [LOAD]),
+    # C5: a queue that is full is asked again.
+    ("C5", VCPU, "== -EAGAIN)\n\t\tsched_yield();", "== -ERANGE)\n\t\tsched_yield();", [VCPU_TEST]),
+    # C7: the page that has come ends the halt.
+    ("C7", RUN, "v->halt_page != NO_PAGE && want(v->k, v->halt_page) != 0", "0", [VCPU_TEST]),
+    ("C7", VCPU, "APF_OUT_WAKE | APF_OUT_KICK", "APF_OUT_KICK", [VCPU_TEST]),
+    # C8: the token is all of CR2.
+    ("C8 C1", X86, "ev->exception_payload = token;", "ev->exception_payload = (int32_t)~token;",
+     [REGISTERS]),
+    # C9: what KVM and the engine reach without a trap is there before.
+    ("C9", X86, "\tif (index == APF_MSR_EN && (value & APF_EN_ENABLED))\n\t\tgpa_need(v->k, value & "
+     "APF_EN_ADDR_MASK, APF_AREA_SIZE);\n", "", [REGISTERS]),
+    ("C9", X86_VM, FILTERED, "KVM_MSR_FILTER_WRITE, 2, MSR_WALL_CLOCK, clock_msr_bitmap",
+     [REGISTERS]),
+    ("C9", X86, "\tif (len)\n\t\tgpa_need(v->k, gpa, len);\n\treturn set_msr", "\treturn set_msr",
+     [REGISTERS]),
+    # C10: reset and INIT.
+    ("C10", X86, "\tif (!err && !(sregs.cr0 & CR0_PG))\n\t\tapf_kvm_vcpu_reset(v);\n", "",
+     [REGISTERS]),
+    ("C10", X86, "!err && !(sregs.cr0 & CR0_PG)", "!err", [REGISTERS]),
+    ("C10", X86_VM, "efer_bitmap[1] = { 0xff & ~(1u << 0) }", "efer_bitmap[1] = { 0xff }",
+     [REGISTERS]),
+    ("C10", STATE, "\tapf_vcpu_reset(v->engine);\n\tact_on(v, 0);", "\tact_on(v, 0);",
+     [VCPU_TEST, REGISTERS]),
+    ("C10 L5", VCPU, "\tif (mp.mp_state != KVM_MP_STATE_RUNNABLE && mp.mp_state != arch_halted)\n"
+     "\t\treturn -EAGAIN;\n", "", [VCPU_TEST]),
+    # C11: nothing on top of another event.
+    ("C11", X86, "ev->exception.pending || ev->exception.injected || ", "", [REGISTERS]),
+    ("C11", X86, "ev->interrupt.injected ||\n", "\n", [REGISTERS]),
+    ("C11", X86, "ev->nmi.pending || ", "", [REGISTERS]),
+    ("C11", X86, "ev->nmi.injected || ", "", [REGISTERS]),
+    # C12: a loaded vCPU.
+    ("C12", STATE, "return whole ? ask_again(v) : err;", "return err;", [LOAD]),
+    ("C12", STATE, "act_on(v, page_over(v, l.gfn[i], r));", "act_on(v, 0);", [LOAD]),
+    ("C12", STATE, "\t\tact_on(v, apf_vcpu_broadcast(v->engine));\n", "\t\tact_on(v, 0);\n", [LOAD]),
+    ("C12", STATE, "now == APF_DELIVERY_USER && saved_as == APF_DELIVERY_USER",
+     "now == APF_DELIVERY_USER", [LOAD]),
+    ("C12", STATE, "now == APF_DELIVERY_USER && saved_as == APF_DELIVERY_USER",
+     "saved_as == APF_DELIVERY_USER", [LOAD]),
+    ("C12", X86, "\t\terr = set_msr(v, APF_MSR_EN, en);\n", "\t\terr = 0;\n", [REGISTERS]),
+    # C13: word and exception are one.
+    ("C13", RUN, "\t\tact_on(v, apf_vcpu_undo(v->engine, d->token));\n", "", [REGISTERS]),
+    ("C13", RUN, "\t\td->verdict = APF_WAIT;\n", "", [REGISTERS]),
+    ("C13", X86, "ev->exception_has_payload = 1;", "ev->exception_has_payload = 0;", [REGISTERS]),
+    ("C13", X86, "v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;", ";", [REGISTERS, VCPU_TEST]),
+    # C14: x86's own gates.
+    ("C14", X86, "f->paging = sregs.cr0 & CR0_PG;", "f->paging = true;", [REGISTERS]),
+    ("C14", X86, "f->smm = ev->smi.smm;", "f->smm = false;", [REGISTERS]),
+    ("C14", X86, "f->nested = v->run->flags & KVM_RUN_X86_GUEST_MODE;", "f->nested = false;",
+     [REGISTERS]),
+    # C16: a halt of ours is none of the guest's.
+    ("C16", STATE, "\t\t*mp_state = KVM_MP_STATE_RUNNABLE;\n", "\t\t;\n", [LOAD]),
+    ("C16", RUN, " && !arch_pc(v, &pc) &&\n\t       pc == v->halt_pc", "", [LOAD]),
+    # L1, I2, N4: which registers there are, and #GP.
+    ("L1 I2 N5", X86, "\tv->run->msr.error = err != 0;\n\treturn 1;\n}\n\nstatic int rdmsr",
+     "\treturn 1;\n}\n\nstatic int rdmsr", [REGISTERS]),
+    ("I2 N4", X86_VM, "~(1u << 0 | 1u << 4 | 1u << 5)", "~(1u << 0 | 1u << 5)", [REGISTERS]),
+    ("N4", X86_VM, "~(1u << 0 | 1u << 4 | 1u << 5)", "~(1u << 0 | 1u << 4)", [REGISTERS]),
+    ("L1 N7", X86, "\tv->run->msr.data = value;\n", "", [REGISTERS]),
+    # L5, L11: a ready that is an exception.
+    ("L5", RUN, "\tif (atomic_load_explicit(&v->due, memory_order_relaxed))\n"
+     "\t\tpthread_kill(v->thread, v->k->cfg.kick_signal);\n", "", [LOAD]),
+    ("L5", VCPU, "\t\tatomic_store(&v->due, true);\n", "\t\t;\n", [VCPU_TEST]),
+    ("L5", RUN, "interrupted(v) ?: offer_ready(v)", "interrupted(v) ?: 1", [VCPU_TEST]),
+    ("L11", VCPU, "\tif (mp.mp_state == arch_halted) {\n", "\tif (0) {\n", [VCPU_TEST]),
+    ("L11", VCPU, "mp.mp_state != KVM_MP_STATE_RUNNABLE && mp.mp_state != arch_halted",
+     "mp.mp_state != KVM_MP_STATE_RUNNABLE", [VCPU_TEST]),
+    # I5, N1, N6: the message.
+    ("I5 N1", X86, ".data = vector,", ".data = 0xf2,", [REGISTERS]),
+    ("I5", X86, "MSI_ADDRESS | (v->id & 0xff) << 12", "MSI_ADDRESS | (v->id + 1) << 12",
+     [REGISTERS]),
+    ("N6", X86, "KVM_SIGNAL_MSI, &msi) > 0", "KVM_SIGNAL_MSI, &msi) >= 0", [VCPU_TEST]),
+    ("N6", VCPU, "#define BACKOFF_MIN_NS 1000000u", "#define BACKOFF_MIN_NS 0u", [VCPU_TEST]),
+    ("N6", VCPU, "v->backoff_ns * 2", "v->backoff_ns", [VCPU_TEST]),
+    ("N6", VCPU, "v->backoff_ns < BACKOFF_MAX_NS / 2 ? v->backoff_ns * 2\n"
+     "\t\t\t\t\t\t\t\t   : BACKOFF_MAX_NS", "v->backoff_ns * 2", [VCPU_TEST]),
+    ("N6", VCPU, "\t\tarm_later(v);\n", "\t\t;\n", [VCPU_TEST]),
+    ("N6", RUN, "memory_order_relaxed) && !v->looked", "memory_order_relaxed) && 0", [VCPU_TEST]),
+    # I8, N5: what CPUID announces.
+    ("I8", X86_VM, "\t\tif (k->cfg.abi == APF_ABI_X86_INT)\n\t\t\te->eax", "\t\te->eax",
+     [REGISTERS]),
+    ("N5", X86_VM, "\t\te->eax &= ~all;\n", "", [REGISTERS]),
+    ("N5", X86_VM, "\t\te->eax |= APF_CPUID_ASYNC_PF;\n", "", [REGISTERS]),
+    ("N5", X86_VM, "\t\tif (k->cfg.delivery == APF_DELIVERY_SYNC)\n\t\t\tcontinue;\n", "",
+     [REGISTERS]),
+    # N10: a page that is lost for good.
+    ("N10", RUN, "\tif (r < 0)\n\t\treturn lose(v, gpa, r);\n", "", [VCPU_TEST]),
+    ("N10 L6", VCPU, "return res < 0 ? apf_vcpu_page_failed(v->engine, gfn)",
+     "return res < 0 ? 0", [VCPU_TEST]),
+]
