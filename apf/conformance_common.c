@@ -203,7 +203,8 @@ void conf_check_full(struct conf *c)
 	conf_restore(c, &vm, &setup);
 	n = conf_job(&vm, "C5", "touch");
 	t = conf_answers(&vm, &n, "C5");
-	conf_expect(c, "C5", t.most <= room, "%u NPs open at once, room for %u", t.most, room);
+	/* The entry of a ready that the guest has not taken yet is free already. */
+	conf_expect(c, "C5", t.most <= room + 1, "%u NPs open at once, room for %u", t.most, room);
 	if (conf_is_user(c))
 		conf_expect(c, "C5", conf_host(&vm).full, "the host was never full");
 	conf_end(&vm);
