@@ -57,7 +57,7 @@ const char *vmm_delivery_name(enum apf_delivery d);
 int vmm_delivery_parse(const char *text, enum apf_delivery *d);
 
 struct vmm_config {
-	uint64_t mem_size;		/* bytes, multiple of 4096, at least 2 MiB */
+	uint64_t mem_size;		/* bytes, whole pages of the host, at least 2 MiB */
 	unsigned int cpus;		/* 1..vmm_machine.cpus_max */
 	enum apf_delivery delivery;
 	enum apf_abi_id abi;		/* 0: the machine's */
