@@ -78,7 +78,7 @@ static int open_vm(struct tiny_vm *vm)
 	struct kvm_userspace_memory_region slot = { .memory_size = TINY_MEM };
 	int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 
-	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, tiny_type(vm->kvm_fd));
+	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, vmm_machine_vm_type(vm->kvm_fd));
 	if (vm->vm_fd < 0 || size < 0)
 		return tiny_failed("KVM_CREATE_VM");
 	vm->run_size = (size_t)size;

@@ -22,8 +22,6 @@ struct tiny_vm {
 /* Set apf_error to "a test VM could not run: WHAT: errno's text"; -errno. */
 int tiny_failed(const char *what);
 
-/* KVM_CREATE_VM's argument. */
-unsigned long tiny_type(int kvm_fd);
 /* A new VM, whose memory is there: fill it. */
 void tiny_prepare(struct tiny_vm *vm);
 /* Make its vCPU one that can run. 0 or negative errno + apf_error. */

@@ -24,13 +24,6 @@ void tiny_native(uint32_t turns)
 	__asm__ volatile("1: subs %w0, %w0, #1\n\tb.ne 1b" : "+r"(turns) : : "cc");
 }
 
-unsigned long tiny_type(int kvm_fd)
-{
-	int bits = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE);
-
-	return bits > 0 ? KVM_VM_TYPE_ARM_IPA_SIZE(bits) : 0;
-}
-
 void tiny_prepare(struct tiny_vm *vm)
 {
 	memcpy(vm->mem + TINY_CODE, loop_code, sizeof(loop_code));

@@ -21,11 +21,6 @@ void tiny_native(uint32_t turns)
 	__asm__ volatile("1: decl %0\n\tjnz 1b" : "+r"(turns) : : "cc");
 }
 
-unsigned long tiny_type(int kvm_fd)
-{
-	return 0;
-}
-
 void tiny_prepare(struct tiny_vm *vm)
 {
 	const uint64_t user_write_present = 7, huge = 0x80;

@@ -74,8 +74,6 @@ bool vmm_mmio_of_ram(struct vmm_vcpu *v, uint64_t gpa);
  * machine_x86.c or machine_arm64.c: interrupt controllers, timers, and what else is
  * around the processors.
  */
-/* What KVM_CREATE_VM wants to be told. */
-unsigned long vmm_machine_vm_type(int kvm_fd);
 /* Before the first vCPU; after the last one. */
 int vmm_machine_init(struct vmm *vm);
 int vmm_machine_complete(struct vmm *vm);

@@ -35,6 +35,9 @@ struct vmm_machine {
 };
 extern const struct vmm_machine vmm_machine;
 
+/* What KVM_CREATE_VM wants to be told for it. */
+unsigned long vmm_machine_vm_type(int kvm_fd);
+
 /* Why a VM stopped. */
 enum vmm_end {
 	VMM_RUNNING,
