@@ -21,6 +21,7 @@ SLICE = 100
 # Empty, or the architecture to build for when it is not this machine's.
 CROSS = $(filter-out $(if $(filter aarch64,$(shell uname -m)),arm64,x86),$(ARCH))
 BUILD = build$(CROSS:%=-%)
+$(if $(filter-out arm64,$(CROSS)),$(error ARCH=$(ARCH): guests here are arm64 ones, or this machine's kind))
 
 .PHONY: all run test setup build clean
 all: build

@@ -182,18 +182,30 @@ def group_outstanding(lab):
     lab.drop(again)
 
 
-def expected_word(page, index, seed=0xa0761d6478bd642f):
+MASK = (1 << 64) - 1
+
+
+def linux_word(page, index, seed=0xa0761d6478bd642f):
     """A word of the guest's data, as lab/guest/workload.c makes it (seed=1, not yet changed)."""
-    mask = (1 << 64) - 1
-    x = (seed + page * 0x9e3779b97f4a7c15 + index * 0xd1b54a32d192ed03) & mask
-    x = ((x ^ (x >> 30)) * 0xbf58476d1ce4e5b9) & mask
-    x = ((x ^ (x >> 27)) * 0x94d049bb133111eb) & mask
+    x = (seed + page * 0x9e3779b97f4a7c15 + index * 0xd1b54a32d192ed03) & MASK
+    x = ((x ^ (x >> 30)) * 0xbf58476d1ce4e5b9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94d049bb133111eb) & MASK
     return (x ^ (x >> 31)) | 0x0101010101010101
 
 
-def find_page(folder, number):
+def kernel_word(page, index):
+    """The same of guest/kernel/user.c."""
+    def mix(x):
+        for _ in range(2):
+            x = (x ^ x >> 32) * 0xd6e8feb86659fd93 & MASK
+        return x ^ x >> 32
+    return mix((mix(1) + page * 512 + index) & MASK) | 0x0101010101010101
+
+
+def find_page(lab, folder, number):
     """Where in RAM the guest's data page of this number lies."""
-    want = b"".join(expected_word(number, i).to_bytes(8, "little") for i in range(8))
+    word = linux_word if lab.linux else kernel_word
+    want = b"".join(word(number, i).to_bytes(8, "little") for i in range(8))
     with open(os.path.join(folder, "ram"), "rb") as f:
         offset = 0
         while True:
@@ -213,7 +225,7 @@ def group_wrong(lab):
 
     def boot():
         made["folder"], _ = lab.snapshot("wrong", tasks, pages)
-        made["page"] = find_page(made["folder"], 5)
+        made["page"] = find_page(lab, made["folder"], 5)
     lab.case("a snapshot to spoil", boot, again=False)
     if "page" not in made:
         return
