@@ -6,6 +6,7 @@
 #include "control.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -43,6 +44,28 @@ static bool is_stale(const struct sockaddr_un *a)
 	return stale;
 }
 
+/*
+ * Who sees the file can connect: it gets its name when it is listened on. An existing
+ * file is never replaced.
+ */
+static int name_listener(int fd, const char *path)
+{
+	struct sockaddr_un own;
+	char name[2 * sizeof(own.sun_path)];
+	int err;
+
+	snprintf(name, sizeof(name), "%s.new", path);
+	err = set_address(&own, name);
+	if (err)
+		return err;
+	unlink(name);
+	if (bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0 || listen(fd, CONTROL_CLIENTS) < 0 ||
+	    link(name, path) < 0)
+		err = apf_error_set(-errno, "control socket %s: %s", path, strerror(errno));
+	unlink(name);
+	return err;
+}
+
 static int listen_at(const char *path)
 {
 	struct sockaddr_un a;
@@ -57,8 +80,7 @@ static int listen_at(const char *path)
 	if (fd < 0)
 		return apf_error_set(-errno, "control socket: %s", strerror(errno));
 	mask = umask(0077);
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, CONTROL_CLIENTS) < 0)
-		err = apf_error_set(-errno, "control socket %s: %s", path, strerror(errno));
+	err = name_listener(fd, path);
 	umask(mask);
 	if (err)
 		close(fd);
