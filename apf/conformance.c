@@ -43,7 +43,7 @@ static const char help[] =
 "  --delivery MODE    whose implementation: user (libapf, default) or kernel (KVM's own)\n"
 "  --abi GENERATION   one generation, or all that the implementation has (default)\n"
 "  --rows LIST        only these rows, and all of a letter: C,N4\n"
-"  --kernel FILE      the test kernel (default: the one beside this program)\n"
+"  --kernel FILE      the test kernel (default: the one that came with this program)\n"
 "  --cpus N           processors of VMs with several, 2 to 8 (default 2)\n"
 "  --timeout SECONDS  for an answer of the guest (default 30)\n"
 "  --json FILE|-      write the findings as JSON (-: the table goes to stderr)\n"

@@ -37,6 +37,8 @@ extern const char conf_kernel_file[];
 extern const uint32_t conf_idle_state;	/* KVM's mp_state of a vCPU that waits for interrupts */
 /* Make the guest, whose APF is enabled, enable it once more. */
 void conf_enable_again(struct conf_vm *vm);
+/* Where ready is an interrupt: ask the host to look for another one. */
+void conf_acknowledge(struct conf_vm *vm);
 
 /* --- conformance_rows.c --- */
 
@@ -186,10 +188,19 @@ struct conf_tokens conf_tokens(struct conf_vm *vm);
 struct conf_counts conf_job(struct conf_vm *vm, const char *rows, const char *mode);
 /* Let the job that was started come to its end. */
 struct conf_counts conf_finish(struct conf_vm *vm, const char *rows);
+/* The same of tasks that were seen asleep: each has had one ready since. */
+void conf_finish_told(struct conf_vm *vm, const char *rows, const struct conf_counts *asleep);
 /* Start a job and wait until every task sleeps for its page. Sets c->late if one came before. */
 struct conf_counts conf_start(struct conf_vm *vm);
 /* Wait until every page that was asked for is here, and the guest has had time to be told. */
 void conf_pages_came(struct conf_vm *vm);
+/*
+ * The token word was made CONF_OLD_TOKEN, as by a ready that the guest has not taken: wait until
+ * all pages have come, acknowledge, and see that no ready came and the word stays.
+ */
+#define CONF_OLD_TOKEN	0x7f0000u
+void conf_expect_token_stays(struct conf_vm *vm, const char *rows,
+			     const struct conf_counts *asleep);
 /* Wait for one more wake-all than `before`, if one comes within a while. */
 struct conf_counts conf_broadcast(struct conf_vm *vm, const struct conf_counts *before);
 

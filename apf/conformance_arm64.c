@@ -63,6 +63,11 @@ void conf_enable_again(struct conf_vm *vm)
 	enable(vm, enabled_with(vm) | APF_ARM64_SEND_ALWAYS);
 }
 
+void conf_acknowledge(struct conf_vm *vm)
+{
+	call(vm, APF_ARM64_OP_ACK, 0, 0, 0);
+}
+
 static void expect(struct conf_vm *vm, const char *rows, int32_t want, int32_t got,
 		   const char *what)
 {
@@ -189,25 +194,16 @@ static void check_el1(struct conf *c)
 static void check_token_taken(struct conf *c)
 {
 	const struct conf_setup setup = { .tasks = 8, .pages = 1, .cpus = 1, .latency_ns = c->hold_ns };
-	const uint32_t old = 0x7f0000;
-	struct conf_counts asleep, n;
+	struct conf_counts asleep;
 	struct conf_vm vm;
 
 	conf_restore(c, &vm, &setup);
-	conf_ask(&vm, "@apf area", "poke 4 %x", old);
+	conf_ask(&vm, "@apf area", "poke 4 %x", CONF_OLD_TOKEN);
 	asleep = conf_start(&vm);
-	conf_pages_came(&vm);
-	call(&vm, APF_ARM64_OP_ACK, 0, 0, 0);
-	n = conf_counts(&vm);
-	conf_ask(&vm, "@apf area", "area");
-	conf_expect(c, "A16", n.ready == asleep.ready && conf_number(vm.line, "token") == old,
-		    "the token word was taken, yet %llu readies came and the area reads \"%s\"",
-		    (unsigned long long)(n.ready - asleep.ready), vm.line);
+	conf_expect_token_stays(&vm, "A16", &asleep);
 	conf_ask(&vm, "@apf area", "poke 4 0");
-	call(&vm, APF_ARM64_OP_ACK, 0, 0, 0);
-	n = conf_finish(&vm, "A16");
-	conf_expect(c, "A16", n.ready - asleep.ready == vm.at.tasks, "%llu readies for %u tasks",
-		    (unsigned long long)(n.ready - asleep.ready), vm.at.tasks);
+	conf_acknowledge(&vm);
+	conf_finish_told(&vm, "A16", &asleep);
 	conf_end(&vm);
 }
 

@@ -22,6 +22,29 @@ struct conf_counts conf_job(struct conf_vm *vm, const char *rows, const char *mo
 	return conf_finish(vm, rows);
 }
 
+void conf_finish_told(struct conf_vm *vm, const char *rows, const struct conf_counts *asleep)
+{
+	const struct conf_counts n = conf_finish(vm, rows);
+
+	conf_expect(vm->c, rows, n.ready - asleep->ready == vm->at.tasks,
+		    "%llu readies for %u tasks", (unsigned long long)(n.ready - asleep->ready),
+		    vm->at.tasks);
+}
+
+void conf_expect_token_stays(struct conf_vm *vm, const char *rows, const struct conf_counts *asleep)
+{
+	struct conf_counts n;
+
+	conf_pages_came(vm);
+	conf_acknowledge(vm);
+	n = conf_counts(vm);
+	conf_ask(vm, "@apf area", "area");
+	conf_expect(vm->c, rows, n.ready == asleep->ready &&
+		    conf_number(vm->line, "token") == CONF_OLD_TOKEN,
+		    "the token word was taken, yet %llu readies came and the area reads \"%s\"",
+		    (unsigned long long)(n.ready - asleep->ready), vm->line);
+}
+
 struct conf_counts conf_start(struct conf_vm *vm)
 {
 	const uint64_t until = vmm_now_ns() + vm->c->timeout_ns;
@@ -268,9 +291,7 @@ void conf_check_ready_held(struct conf *c)
 	n = conf_counts(&vm);
 	conf_expect(c, "I4 A6", n.ready == asleep.ready, "a ready came although the area was taken");
 	conf_ask(&vm, "@apf area", "poke 0 0");
-	n = conf_finish(&vm, "I4 A6");
-	conf_expect(c, "I4 A6", n.ready - asleep.ready == vm.at.tasks, "%llu readies for %u tasks",
-		    (unsigned long long)(n.ready - asleep.ready), vm.at.tasks);
+	conf_finish_told(&vm, "I4 A6", &asleep);
 	conf_end(&vm);
 }
 

@@ -2,7 +2,7 @@
 /* The rows of docs/protocol.md as this suite sees them. */
 #include "conformance.h"
 
-#define GUEST_SIDE "the guest's side: test-guest, the explorer and the lab's guests"
+#define GUEST_SIDE "the guest's side: tests/guest, tests/explorer and the guests of tests/lab"
 
 const struct conf_row conf_rows[] = {
 	{ "C1", "NP and ready of a fault carry the same token", NULL, NULL },
@@ -15,8 +15,8 @@ const struct conf_row conf_rows[] = {
 	{ "C7", "a page whose NP was not delivered is not told of", NULL, NULL },
 	{ "C8", "live tokens are unique, neither 0 nor ~0, and carry the vCPU", NULL, NULL },
 	{ "C9", NULL, "the area is here as soon as it is enabled; unreachable ones: "
-	  "test-engine-fault, test-engine-ready", NULL },
-	{ "C10", "disabling forgets all; resets and INIT: test-engine-control, tests/lab", NULL,
+	  "test-engine-fault, test-engine-2010", NULL },
+	{ "C10", "disabling forgets all; resets: test-engine-control, INIT: test-kvm-registers", NULL,
 	  "KVM does not take a token back that the guest has not read when it disables" },
 	{ "C11", "the access that faulted runs again and gives the right data", NULL, NULL },
 	{ "C12", "after a restore each NP has one answer", NULL, NULL },

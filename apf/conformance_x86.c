@@ -77,6 +77,11 @@ void conf_enable_again(struct conf_vm *vm)
 	write_msr(vm, APF_MSR_EN, read_msr(vm, APF_MSR_EN, NULL));
 }
 
+void conf_acknowledge(struct conf_vm *vm)
+{
+	write_msr(vm, APF_MSR_ACK, APF_ACK_LOOK);
+}
+
 /* What all generations refuse alike; leaves EN as it was. */
 static uint64_t check_en(struct conf_vm *vm, const char *rows)
 {
@@ -155,14 +160,14 @@ static void check_one_wake_all(struct conf_vm *vm, uint64_t en)
 {
 	struct conf_counts before = conf_counts(vm), n;
 
-	conf_ask(vm, "@apf area", "poke 4 7f000");
+	conf_ask(vm, "@apf area", "poke 4 %x", CONF_OLD_TOKEN);
 	write_msr(vm, APF_MSR_EN, en);
 	write_msr(vm, APF_MSR_EN, en);
 	n = conf_counts(vm);
 	conf_expect(vm->c, "N4 N7", n.broadcasts == before.broadcasts,
 		    "a wake-all while the token word is taken");
 	conf_ask(vm, "@apf area", "poke 4 0");
-	write_msr(vm, APF_MSR_ACK, APF_ACK_LOOK);
+	conf_acknowledge(vm);
 	conf_broadcast(vm, &before);
 	conf_sleep(SETTLE_NS);
 	n = conf_counts(vm);
