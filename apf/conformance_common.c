@@ -171,7 +171,8 @@ void conf_check_shared(struct conf *c)
 	data = vm.at.tasks / 2 * vm.at.pages;
 	n = conf_job(&vm, "C3 C7 C11", "shared");
 	t = conf_answers(&vm, &n, "C3 C7");
-	conf_expect(c, "C3", t.np <= data, "%u NPs for %u pages", t.np, data);
+	/* One that faults while its page arrives may still get a token of its own. */
+	conf_expect(c, "C3", t.np <= data + data / 4, "%u NPs for %u pages", t.np, data);
 	conf_expect(c, "C2", conf_fetched(&vm) == data, "%u pages were touched, %llu fetched", data,
 		    (unsigned long long)conf_fetched(&vm));
 	host = conf_host(&vm);
