@@ -14,6 +14,18 @@
  */
 int arch_vm_init(struct apf_kvm *k);
 
+/* What this KVM, known to be one, offers. */
+void arch_probe(int kvm_fd, struct apf_kvm_probe *p);
+
+/* For both: a capability, and what a host must have. */
+struct kvm_need {
+	bool there;
+	const char *name, *why;
+};
+bool kvm_has(int fd, unsigned int cap);
+/* 0, or -EOPNOTSUPP + apf_error that names the first one missing. */
+int kvm_check_needs(const struct kvm_need *need, size_t n);
+
 /* Prepare a new vCPU, of which only its id and descriptors are set. 0, or -EINVAL + apf_error. */
 int arch_vcpu_init(struct apf_kvm_vcpu *v);
 

@@ -19,13 +19,6 @@
 #define FIRST_PPI	16
 #define LAST_PPI	31
 
-static int check(int fd, unsigned int cap)
-{
-	int r = ioctl(fd, KVM_CHECK_EXTENSION, cap);
-
-	return r > 0 ? r : 0;
-}
-
 static bool has_filter(int vm_fd)
 {
 	struct kvm_device_attr attr = { .group = KVM_ARM_VM_SMCCC_CTRL,
@@ -37,7 +30,8 @@ static bool has_filter(int vm_fd)
 /* The filter is an attribute of a VM: ask one that is made for it. */
 static bool host_has_filter(int kvm_fd)
 {
-	int vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, check(kvm_fd, KVM_CAP_ARM_VM_IPA_SIZE));
+	int bits = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE);
+	int vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, bits > 0 ? bits : 0);
 	bool there;
 
 	if (vm_fd < 0)
@@ -47,39 +41,27 @@ static bool host_has_filter(int kvm_fd)
 	return there;
 }
 
-int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p)
+void arch_probe(int kvm_fd, struct apf_kvm_probe *p)
 {
-	if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return apf_error_set(-EOPNOTSUPP, "kvm: this is not a KVM of API version %d",
-				     KVM_API_VERSION);
 	*p = (struct apf_kvm_probe){
-		.irqchip = check(kvm_fd, KVM_CAP_IRQCHIP),
-		.ext_dabt = check(kvm_fd, KVM_CAP_ARM_INJECT_EXT_DABT),
-		.suspend = check(kvm_fd, KVM_CAP_ARM_SYSTEM_SUSPEND),
+		.irqchip = kvm_has(kvm_fd, KVM_CAP_IRQCHIP),
+		.ext_dabt = kvm_has(kvm_fd, KVM_CAP_ARM_INJECT_EXT_DABT),
+		.suspend = kvm_has(kvm_fd, KVM_CAP_ARM_SYSTEM_SUSPEND),
 		.smccc_filter = host_has_filter(kvm_fd),
 	};
-	return 0;
 }
 
 static int check_host(int vm_fd)
 {
-	const struct {
-		bool there;
-		const char *name, *why;
-	} need[] = {
+	const struct kvm_need need[] = {
 		{ has_filter(vm_fd), "the SMCCC filter of Linux 6.4", "the guest's calls must reach "
 		  "user space" },
-		{ check(vm_fd, KVM_CAP_ARM_INJECT_EXT_DABT), "KVM_CAP_ARM_INJECT_EXT_DABT",
+		{ kvm_has(vm_fd, KVM_CAP_ARM_INJECT_EXT_DABT), "KVM_CAP_ARM_INJECT_EXT_DABT",
 		  "a notification is a data abort" },
-		{ check(vm_fd, KVM_CAP_IRQCHIP), "an in-kernel GIC", "ready is one of its interrupts" },
+		{ kvm_has(vm_fd, KVM_CAP_IRQCHIP), "an in-kernel GIC", "ready is one of its interrupts" },
 	};
 
-	for (size_t i = 0; i < sizeof(need) / sizeof(*need); i++)
-		if (!need[i].there)
-			return apf_error_set(-EOPNOTSUPP, "kvm: this host lacks %s (%s); "
-					     "use delivery \"sync\" or a newer kernel",
-					     need[i].name, need[i].why);
-	return 0;
+	return kvm_check_needs(need, sizeof(need) / sizeof(*need));
 }
 
 static int forward(int vm_fd, uint32_t function)
@@ -135,7 +117,7 @@ int arch_vm_init(struct apf_kvm *k)
 {
 	int err = check_config(&k->cfg);
 
-	if (!err && !check(k->cfg.vm_fd, KVM_CAP_ARM_SYSTEM_SUSPEND))
+	if (!err && !kvm_has(k->cfg.vm_fd, KVM_CAP_ARM_SYSTEM_SUSPEND))
 		k->cfg.halt = APF_HALT_WAIT;	/* before Linux 6.0 */
 	if (!err && k->cfg.delivery == APF_DELIVERY_SYNC && !has_filter(k->cfg.vm_fd))
 		return 0;

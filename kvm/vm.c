@@ -6,11 +6,36 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include <apf/error.h>
 #include <apf/store.h>
 
 #include "arch.h"
+
+bool kvm_has(int fd, unsigned int cap)
+{
+	return ioctl(fd, KVM_CHECK_EXTENSION, cap) > 0;
+}
+
+int kvm_check_needs(const struct kvm_need *need, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!need[i].there)
+			return apf_error_set(-EOPNOTSUPP, "kvm: this host lacks %s (%s); "
+					     "use delivery \"sync\" or a newer kernel",
+					     need[i].name, need[i].why);
+	return 0;
+}
+
+int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p)
+{
+	if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		return apf_error_set(-EOPNOTSUPP, "kvm: this is not a KVM of API version %d",
+				     KVM_API_VERSION);
+	arch_probe(kvm_fd, p);
+	return 0;
+}
 
 uint64_t gpa_to_page(const struct apf_kvm *k, uint64_t gpa)
 {

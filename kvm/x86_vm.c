@@ -14,38 +14,26 @@
 #include "compat.h"
 #include "x86.h"
 
-static bool has(int fd, unsigned int cap)
-{
-	return ioctl(fd, KVM_CHECK_EXTENSION, cap) > 0;
-}
-
-int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p)
+void arch_probe(int kvm_fd, struct apf_kvm_probe *p)
 {
 	const int sync = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
 
-	if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return apf_error_set(-EOPNOTSUPP, "kvm: this is not a KVM of API version %d",
-				     KVM_API_VERSION);
 	*p = (struct apf_kvm_probe){
-		.irqchip = has(kvm_fd, KVM_CAP_IRQCHIP),
-		.user_msr = has(kvm_fd, KVM_CAP_X86_USER_SPACE_MSR),
-		.msr_filter = has(kvm_fd, KVM_CAP_X86_MSR_FILTER),
-		.exception_payload = has(kvm_fd, KVM_CAP_EXCEPTION_PAYLOAD),
+		.irqchip = kvm_has(kvm_fd, KVM_CAP_IRQCHIP),
+		.user_msr = kvm_has(kvm_fd, KVM_CAP_X86_USER_SPACE_MSR),
+		.msr_filter = kvm_has(kvm_fd, KVM_CAP_X86_MSR_FILTER),
+		.exception_payload = kvm_has(kvm_fd, KVM_CAP_EXCEPTION_PAYLOAD),
 		.sync_regs = (ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & sync) == sync,
-		.signal_msi = has(kvm_fd, KVM_CAP_SIGNAL_MSI),
-		.async_pf_int = has(kvm_fd, KVM_CAP_ASYNC_PF_INT),
-		.mce = has(kvm_fd, KVM_CAP_MCE),
-		.guest_mode_flag = has(kvm_fd, KVM_CAP_X86_GUEST_MODE),
+		.signal_msi = kvm_has(kvm_fd, KVM_CAP_SIGNAL_MSI),
+		.async_pf_int = kvm_has(kvm_fd, KVM_CAP_ASYNC_PF_INT),
+		.mce = kvm_has(kvm_fd, KVM_CAP_MCE),
+		.guest_mode_flag = kvm_has(kvm_fd, KVM_CAP_X86_GUEST_MODE),
 	};
-	return 0;
 }
 
 static int check_probe(const struct apf_kvm_probe *p)
 {
-	const struct {
-		bool there;
-		const char *name, *why;
-	} need[] = {
+	const struct kvm_need need[] = {
 		{ p->irqchip, "KVM_CAP_IRQCHIP", "ready interrupts go to the in-kernel local APIC" },
 		{ p->user_msr, "KVM_CAP_X86_USER_SPACE_MSR", "control writes must reach user space" },
 		{ p->msr_filter, "KVM_CAP_X86_MSR_FILTER", "control writes must reach user space" },
@@ -53,12 +41,7 @@ static int check_probe(const struct apf_kvm_probe *p)
 		{ p->signal_msi, "KVM_CAP_SIGNAL_MSI", "ready is an interrupt message" },
 	};
 
-	for (size_t i = 0; i < sizeof(need) / sizeof(*need); i++)
-		if (!need[i].there)
-			return apf_error_set(-EOPNOTSUPP, "kvm: this host lacks %s (%s); "
-					     "use delivery \"sync\" or a newer kernel",
-					     need[i].name, need[i].why);
-	return 0;
+	return kvm_check_needs(need, sizeof(need) / sizeof(*need));
 }
 
 static int enable(int vm_fd, uint32_t cap, uint64_t arg, const char *name)
