@@ -56,7 +56,7 @@ int apf_trace_start(uint32_t records);
  */
 int apf_trace_write(const char *path);
 
-/* Record one event; lock-free, any thread. Use the APF_TRACE macro of trace/trace.h. */
+/* Record one event; lock-free, any thread. Use the APF_TRACE macro of lib/trace/trace.h. */
 void apf_trace_record(enum apf_event ev, uint32_t vcpu, uint64_t gfn, uint32_t token,
 		      uint64_t arg);
 

@@ -9,10 +9,10 @@ X_INT_PAIRS = "tests/explorer/explorer arm-int-pairs"
 X_ABORT = "tests/explorer/explorer arm-abort"
 X_ABORT_PAIRS = "tests/explorer/explorer arm-abort-pairs"
 
-ARM = "engine/abi_arm64.c"
-AREA = "engine/area.c"
-CTL = "engine/control.c"
-VCPU = "engine/vcpu.c"
+ARM = "lib/engine/abi_arm64.c"
+AREA = "lib/engine/area.c"
+CTL = "lib/engine/control.c"
+VCPU = "lib/engine/vcpu.c"
 
 MUTANTS = [
     # A1, A2, A13: arguments.

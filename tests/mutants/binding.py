@@ -4,11 +4,11 @@ REGISTERS = "tests/kvm/test-kvm-registers"
 VCPU_TEST = "tests/kvm/test-kvm-vcpu"
 LOAD = "tests/kvm/test-kvm-load"
 
-X86_VM = "kvm/x86_vm.c"
-X86 = "kvm/x86_vcpu.c"
-VCPU = "kvm/vcpu.c"
-RUN = "kvm/run.c"
-STATE = "kvm/state.c"
+X86_VM = "lib/kvm/x86/setup.c"
+X86 = "lib/kvm/x86/vcpu.c"
+VCPU = "lib/kvm/vcpu.c"
+RUN = "lib/kvm/run.c"
+STATE = "lib/kvm/state.c"
 
 FILTERED = "KVM_MSR_FILTER_WRITE, 5, MSR_WALL_CLOCK,\n\t\t\t\t\t\t\t     clock_msr_bitmap"
 
@@ -16,7 +16,7 @@ MUTANTS = [
     # C2, C7: nothing is waited for in vain, whatever comes in between.
     ("C2 C7", RUN, "act_on(v, r ? page_over(v, f.gfn, r) : 0);", "act_on(v, 0);", [VCPU_TEST]),
     ("C2", RUN, "f.gfn = gpa >> APF_PAGE_SHIFT;", "f.gfn = page;", [VCPU_TEST]),
-    ("C2", "kvm/vm.c", "page_to_gpa(v->k, d[i].page) >> APF_PAGE_SHIFT, d[i].res);",
+    ("C2", "lib/kvm/vm.c", "page_to_gpa(v->k, d[i].page) >> APF_PAGE_SHIFT, d[i].res);",
      "d[i].page, d[i].res);", [VCPU_TEST]),
     # C3: a repeated fault halts: the same page again.
     ("C3 C4", RUN, "\tif (d.verdict == APF_HALT)\n\t\treturn halt_for(v, page, pc);\n", "",

@@ -5,11 +5,11 @@ import os
 SKIP = "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no /dev/kvm"
 NEEDS = ["guest/apf-test-kernel.elf"]
 
-VCPU = "engine/vcpu.c"
-CONTROL = "engine/control.c"
-AREA = "engine/area.c"
-INT = "engine/abi_int.c"
-RFC = "engine/abi_rfc.c"
+VCPU = "lib/engine/vcpu.c"
+CONTROL = "lib/engine/control.c"
+AREA = "lib/engine/area.c"
+INT = "lib/engine/abi_int.c"
+RFC = "lib/engine/abi_rfc.c"
 
 
 def sees(abi, row):
@@ -33,15 +33,15 @@ MUTANTS = [
      "3;\n\t\tif (apf_vcpu_owns(v, token))", sees("2010", "C8")),
     ("C10", CONTROL, "\tcase APF_EFFECT_DISABLE:\n\t\tdrop(v);\n", "\tcase APF_EFFECT_DISABLE:\n",
      sees("int", "C10")),
-    ("C12", "kvm/state.c", "now == APF_DELIVERY_USER && saved_as == APF_DELIVERY_USER",
+    ("C12", "lib/kvm/state.c", "now == APF_DELIVERY_USER && saved_as == APF_DELIVERY_USER",
      "now == APF_DELIVERY_SYNC && saved_as == APF_DELIVERY_USER", sees("int", "C12")),
-    ("C16", "kvm/state.c", "\tif (halted_by_us(v, *mp_state))\n"
+    ("C16", "lib/kvm/state.c", "\tif (halted_by_us(v, *mp_state))\n"
      "\t\t*mp_state = KVM_MP_STATE_RUNNABLE;\n", "", sees("int", "C16")),
-    ("L1", "engine/abi_2010.c", "APF_EN_RESERVED | APF_EN_INT | APF_EN_VMEXIT",
+    ("L1", "lib/engine/abi_2010.c", "APF_EN_RESERVED | APF_EN_INT | APF_EN_VMEXIT",
      "APF_EN_RESERVED | APF_EN_VMEXIT", sees("2010", "L1")),
     ("L4", AREA, "\treturn write_reason(v, APF_REASON_NP);", "\treturn 0;", sees("2010", "L4")),
-    ("L6", "engine/abi_2010.c", "\t.failed_wakes_all = true,\n", "", sees("2010", "L6")),
-    ("L11", "kvm/vcpu.c",
+    ("L6", "lib/engine/abi_2010.c", "\t.failed_wakes_all = true,\n", "", sees("2010", "L6")),
+    ("L11", "lib/kvm/vcpu.c",
      "mp.mp_state != KVM_MP_STATE_RUNNABLE && mp.mp_state != arch_halted",
      "mp.mp_state != KVM_MP_STATE_RUNNABLE", sees("2010", "L11")),
     ("I2", RFC, "return !(value & ~(APF_INT_VECTOR_MASK | APF_PF2_ENABLED));", "return true;",
@@ -50,7 +50,7 @@ MUTANTS = [
      sees("rfc", "I3")),
     ("I4", RFC, "return reason ? APF_WHY_BUSY : APF_WHY_ASYNC;", "return APF_WHY_ASYNC;",
      sees("rfc", "I4")),
-    ("I8", "kvm/x86_vm.c", "\t\tif (k->cfg.abi == APF_ABI_X86_INT)\n", "", sees("rfc", "I8")),
+    ("I8", "lib/kvm/x86/setup.c", "\t\tif (k->cfg.abi == APF_ABI_X86_INT)\n", "", sees("rfc", "I8")),
     ("N1", INT, "return !(value & ~APF_INT_VECTOR_MASK);", "return true;", sees("int", "N1")),
     ("N2", INT, "return (en & APF_EN_ENABLED) && (en & APF_EN_INT);",
      "return en & APF_EN_ENABLED;", sees("int", "N2")),

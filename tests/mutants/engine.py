@@ -13,13 +13,13 @@ TWO = "tests/explorer/explorer two-tokens"
 FOUR = "tests/explorer/explorer four"
 ONE_CPU = "tests/explorer/explorer one-cpu"
 
-VCPU = "engine/vcpu.c"
-INT = "engine/abi_int.c"
-X86 = "engine/abi_x86.c"
-AREA = "engine/area.c"
-CTL = "engine/control.c"
-SET_C = "engine/set.c"
-SAVE_C = "engine/save.c"
+VCPU = "lib/engine/vcpu.c"
+INT = "lib/engine/abi_int.c"
+X86 = "lib/engine/abi_x86.c"
+AREA = "lib/engine/area.c"
+CTL = "lib/engine/control.c"
+SET_C = "lib/engine/set.c"
+SAVE_C = "lib/engine/save.c"
 
 MUTANTS = [
     # C1: NP and ready carry the same token.

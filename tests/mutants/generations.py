@@ -9,11 +9,11 @@ I_BOOT = "tests/explorer/explorer rfc-boot"
 I_PAIRS = "tests/explorer/explorer rfc-pairs"
 I_AS_L = "tests/explorer/explorer rfc-as-2010"
 
-VCPU = "engine/vcpu.c"
-X86 = "engine/abi_x86.c"
-AREA = "engine/area.c"
-L = "engine/abi_2010.c"
-I = "engine/abi_rfc.c"
+VCPU = "lib/engine/vcpu.c"
+X86 = "lib/engine/abi_x86.c"
+AREA = "lib/engine/area.c"
+L = "lib/engine/abi_2010.c"
+I = "lib/engine/abi_rfc.c"
 
 MUTANTS = [
     # L1, I8: what EN takes.

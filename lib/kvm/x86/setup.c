@@ -10,9 +10,9 @@
 #include <abi/apf_abi_x86.h>
 #include <apf/error.h>
 
-#include "arch.h"
-#include "compat.h"
-#include "x86.h"
+#include "kvm/arch.h"
+#include "kvm/compat.h"
+#include "kvm/x86/x86.h"
 
 void arch_probe(int kvm_fd, struct apf_kvm_probe *p)
 {

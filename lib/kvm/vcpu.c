@@ -11,7 +11,7 @@
 
 #include <apf/error.h>
 
-#include "arch.h"
+#include "kvm/arch.h"
 
 /* Bounds of the timer that retries a ready that could not go out (L5, I4, N6). */
 #define BACKOFF_MIN_NS 1000000u

@@ -12,8 +12,8 @@
 #include <abi/apf_abi_arm64.h>
 #include <apf/error.h>
 
-#include "arch.h"
-#include "compat.h"
+#include "kvm/arch.h"
+#include "kvm/compat.h"
 
 #define READY_PPI	22	/* free: timers have 26 to 30, the GIC 25, the PMU 23 */
 #define FIRST_PPI	16

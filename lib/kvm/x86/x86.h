@@ -3,7 +3,7 @@
 #ifndef KVM_X86_H
 #define KVM_X86_H
 
-#include "binding.h"
+#include "kvm/binding.h"
 
 /* MSRs that make KVM write guest memory. */
 #define MSR_WALL_CLOCK_OLD	0x11u

@@ -15,8 +15,8 @@
 #include <apf/error.h>
 #include <apf/store.h>
 
-#include "arch.h"
-#include "compat.h"
+#include "kvm/arch.h"
+#include "kvm/compat.h"
 
 int lose(struct apf_kvm_vcpu *v, uint64_t gpa, int err)
 {

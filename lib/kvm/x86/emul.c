@@ -11,8 +11,8 @@
 #include <apf/error.h>
 #include <apf/store.h>
 
-#include "arch.h"
-#include "x86.h"
+#include "kvm/arch.h"
+#include "kvm/x86/x86.h"
 
 #define PTE_PRESENT	(1ull << 0)
 #define PTE_LARGE	(1ull << 7)

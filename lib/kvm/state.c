@@ -5,7 +5,7 @@
 
 #include <apf/store.h>
 
-#include "arch.h"
+#include "kvm/arch.h"
 
 void apf_kvm_vcpu_reset(struct apf_kvm_vcpu *v)
 {

@@ -11,7 +11,7 @@
 #include <apf/error.h>
 #include <apf/store.h>
 
-#include "arch.h"
+#include "kvm/arch.h"
 
 bool kvm_has(int fd, unsigned int cap)
 {

@@ -11,8 +11,8 @@
 #include <abi/apf_abi_arm64.h>
 #include <apf/error.h>
 
-#include "arch.h"
-#include "compat.h"
+#include "kvm/arch.h"
+#include "kvm/compat.h"
 
 #define CORE_REG(name)	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \
 			 KVM_REG_ARM_CORE_REG(regs.name))

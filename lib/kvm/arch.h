@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each architecture supplies to the binding; one folder-less file set each:
- * x86_*.c, arm64_*.c, chosen in meson.build.
+ * What each architecture supplies to the binding: a folder each, x86/ and arm64/, chosen in
+ * meson.build.
  */
 #ifndef KVM_ARCH_H
 #define KVM_ARCH_H
 
-#include "binding.h"
+#include "kvm/binding.h"
 
 /*
  * Check the configuration and fill in its defaults, probe and enable what the VM needs,

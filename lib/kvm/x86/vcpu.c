@@ -11,9 +11,9 @@
 #include <apf/error.h>
 #include <apf/store.h>
 
-#include "arch.h"
-#include "compat.h"
-#include "x86.h"
+#include "kvm/arch.h"
+#include "kvm/compat.h"
+#include "kvm/x86/x86.h"
 
 #define RFLAGS_IF	(1ull << 9)
 #define PF_VECTOR	14
