@@ -73,7 +73,7 @@ const struct conf_row conf_rows[] = {
 	{ "A11", "no NP while the busy word is set", NULL, NULL },
 	{ "A12", "the guest tells every notification by its syndrome and reason", NULL, NULL },
 	{ "A13", "upper halves and arguments that are not taken are refused", NULL, NULL },
-	{ "A14", NULL, "a matter of the source: lib/engine/vcpu.c, lib/engine/set.c", NULL },
+	{ "A14", NULL, "a matter of the source: lib/engine/fault.c, ready.c, set.c", NULL },
 	{ "A15", NULL, "a matter of documentation: docs/abi-arm64.md", NULL },
 	{ "A16", "a PPI; no ready while the token word is taken; ACK makes the host look", NULL, NULL },
 	{ "A17", "the host touches only its words of the area", NULL, NULL },

@@ -43,6 +43,12 @@ struct apf_vcpu {
  */
 size_t apf_vcpu_state_size(const struct apf_vcpu *v);
 
+/* The statistics stand behind the part that counts as state. */
+static inline struct apf_vcpu_stats *stats_of(const struct apf_vcpu *v)
+{
+	return (struct apf_vcpu_stats *)((char *)v + v->state_size);
+}
+
 /* May this token stand in this vCPU's set (C8)? */
 bool apf_vcpu_owns(const struct apf_vcpu *v, uint32_t token);
 

@@ -12,7 +12,9 @@ X_ABORT_PAIRS = "tests/explorer/explorer arm-abort-pairs"
 ARM = "lib/engine/abi_arm64.c"
 AREA = "lib/engine/area.c"
 CTL = "lib/engine/control.c"
-VCPU = "lib/engine/vcpu.c"
+INIT = "lib/engine/init.c"
+FAULT_C = "lib/engine/fault.c"
+READY_C = "lib/engine/ready.c"
 
 MUTANTS = [
     # A1, A2, A13: arguments.
@@ -46,10 +48,10 @@ MUTANTS = [
     # A4: tokens.
     ("A4 L3", ARM, ".id_bits = 16", ".id_bits = 15", [CALLS, SAVE]),
     ("A4 L3", ARM, ".id_bits = 16", ".id_bits = 12", [CALLS, SAVE]),
-    ("A4 C8", VCPU, "(v->counter + 1) & (UINT32_MAX >> id_bits)", "v->counter + 1", [CALLS]),
-    ("A4 C8", VCPU, "return token && token != APF_TOKEN_BROADCAST && ", "return token && ",
+    ("A4 C8", FAULT_C, "(v->counter + 1) & (UINT32_MAX >> id_bits)", "v->counter + 1", [CALLS]),
+    ("A4 C8", INIT, "return token && token != APF_TOKEN_BROADCAST && ", "return token && ",
      [CALLS]),
-    ("A4 C8", VCPU, " && !apf_set_find(&v->set, token))", ")", [CALLS]),
+    ("A4 C8", FAULT_C, " && !apf_set_find(&v->set, token))", ")", [CALLS]),
     # A5: what a notification is.
     ("A5", AREA, "return write_reason(v, APF_REASON_NP);",
      "return write_reason(v, APF_REASON_READY);",
@@ -78,7 +80,7 @@ MUTANTS = [
     ("A6", ARM, "\tif (en & APF_ARM64_SEND_ALWAYS && !can_hold_off(ctl))\n"
      "\t\treturn APF_ARM64_NOT_SUPPORTED;\n", "", [CALLS, SAVE]),
     # A8: a halted vCPU is brought out for a ready.
-    ("A8 L11", VCPU, "\t\treturn APF_OUT_KICK;\n", "\t\treturn 0;\n", [ABORT, X_ABORT]),
+    ("A8 L11", READY_C, "\t\treturn APF_OUT_KICK;\n", "\t\treturn 0;\n", [ABORT, X_ABORT]),
     # A9: enabling and disabling.
     ("A9", ARM, "return APF_EFFECT_RESTART;", "return APF_EFFECT_ENABLE;", [CALLS]),
     ("A9", ARM, "return APF_EFFECT_RESTART;", "return APF_EFFECT_DISABLE;", [CALLS]),
@@ -120,8 +122,8 @@ MUTANTS = [
     ("A16",
      ARM, "\tif (en & APF_ARM64_INT && !v->ready_irq)\n\t\treturn APF_ARM64_NOT_SUPPORTED;\n",
      "", [CALLS, SAVE]),
-    ("A16", VCPU, "cfg->ready_irq < FIRST_PPI || ", "", [CALLS]),
-    ("A16", VCPU, " || cfg->ready_irq > LAST_PPI)", ")", [CALLS]),
+    ("A16", INIT, "cfg->ready_irq < FIRST_PPI || ", "", [CALLS]),
+    ("A16", INIT, " || cfg->ready_irq > LAST_PPI)", ")", [CALLS]),
     ("A16", ARM, "return has(v, APF_ARM64_INT) ? ready_ppi(v, token) : ready_abort(v, token, at);",
      "return ready_abort(v, token, at);", [PPI, X_INT]),
     ("A16", ARM, "apf_area_ready_interrupt(v, token, v->ready_irq);",

@@ -5,7 +5,8 @@ import os
 SKIP = "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no /dev/kvm"
 NEEDS = ["guest/apf-test-kernel.elf"]
 
-VCPU = "lib/engine/vcpu.c"
+FAULT_C = "lib/engine/fault.c"
+READY_C = "lib/engine/ready.c"
 CONTROL = "lib/engine/control.c"
 AREA = "lib/engine/area.c"
 INT = "lib/engine/abi_int.c"
@@ -17,18 +18,18 @@ def sees(abi, row):
 
 
 MUTANTS = [
-    ("C1", VCPU, "v->wake_all ? APF_TOKEN_BROADCAST : n->token, at);",
+    ("C1", READY_C, "v->wake_all ? APF_TOKEN_BROADCAST : n->token, at);",
      "v->wake_all ? APF_TOKEN_BROADCAST : n->token ^ 1u << 12, at);", sees("2010", "C1")),
-    ("C2", VCPU, "n->token, apf_vcpu_area(v));\n\tapf_set_remove(&v->set, n);",
+    ("C2", READY_C, "n->token, apf_vcpu_area(v));\n\tapf_set_remove(&v->set, n);",
      "n->token, apf_vcpu_area(v));", sees("int", "C2")),
-    ("C3", VCPU, "return count >= v->tokens_per_page;", "return false;", sees("int", "C3")),
-    ("C5", VCPU, "\t\treturn APF_WHY_FULL;\n", "\t\treturn APF_WHY_ASYNC;\n", sees("int", "C5")),
+    ("C3", FAULT_C, "return count >= v->tokens_per_page;", "return false;", sees("int", "C3")),
+    ("C5", FAULT_C, "\t\treturn APF_WHY_FULL;\n", "\t\treturn APF_WHY_ASYNC;\n", sees("int", "C5")),
     ("C6 N7", CONTROL, "\tcase APF_EFFECT_ENABLE:\n\t\tv->wake_all = true;\n",
      "\tcase APF_EFFECT_ENABLE:\n", sees("int", "C6")),
-    ("C7", VCPU, "\tv->standing = d->verdict != APF_INJECT;\n",
+    ("C7", FAULT_C, "\tv->standing = d->verdict != APF_INJECT;\n",
      "\tv->standing = d->verdict != APF_INJECT;\n\tif (v->standing)\n"
      "\t\tapf_set_add(&v->set, f->gfn, new_token(v), APF_NODE_WAITING);\n", sees("2010", "C7")),
-    ("C8", VCPU, "(UINT32_MAX >> id_bits);\n"
+    ("C8", FAULT_C, "(UINT32_MAX >> id_bits);\n"
      "\t\tif (apf_vcpu_owns(v, token) && !apf_set_find(&v->set, token))",
      "3;\n\t\tif (apf_vcpu_owns(v, token))", sees("2010", "C8")),
     ("C10", CONTROL, "\tcase APF_EFFECT_DISABLE:\n\t\tdrop(v);\n", "\tcase APF_EFFECT_DISABLE:\n",

@@ -9,7 +9,7 @@ I_BOOT = "tests/explorer/explorer rfc-boot"
 I_PAIRS = "tests/explorer/explorer rfc-pairs"
 I_AS_L = "tests/explorer/explorer rfc-as-2010"
 
-VCPU = "lib/engine/vcpu.c"
+READY_C = "lib/engine/ready.c"
 X86 = "lib/engine/abi_x86.c"
 AREA = "lib/engine/area.c"
 L = "lib/engine/abi_2010.c"
@@ -39,7 +39,7 @@ MUTANTS = [
     # L5: ready as an exception, where the vCPU enters.
     ("L5", X86, "\tif (!at)\n\t\treturn APF_AT_ENTRY;\n", "\tif (!at)\n\t\treturn APF_HELD;\n",
      [L_TEST, L_ALL]),
-    ("L5 L11", VCPU, "\t\treturn APF_OUT_KICK;\n", "\t\treturn APF_OUT_LATER;\n",
+    ("L5 L11", READY_C, "\t\treturn APF_OUT_KICK;\n", "\t\treturn APF_OUT_LATER;\n",
      [L_TEST, L_ALL]),
     ("L5", X86, "at->irqs_on && ", "", [L_TEST]),
     ("L5", X86, "!at->irq_shadow && ", "", [L_TEST]),
@@ -54,13 +54,13 @@ MUTANTS = [
      [L_TEST, L_PAIRS]),
     ("L5", AREA, "write_reason(v, APF_REASON_NONE);\n\treturn APF_BLOCKED;",
      "write_reason(v, APF_REASON_NONE);\n\treturn APF_HELD;", [L_TEST, L_PAIRS]),
-    ("L5 I4", VCPU, "sent == APF_SENT || !v->set.list[APF_NODE_READY].count ? 0 : APF_OUT_LATER",
+    ("L5 I4", READY_C, "sent == APF_SENT || !v->set.list[APF_NODE_READY].count ? 0 : APF_OUT_LATER",
      "0", [L_TEST, L_ALL]),
     # L6: a page that failed for good.
     ("L6", L, "\t.failed_wakes_all = true,\n", "", [L_TEST]),
     ("L6", I, "\t.failed_wakes_all = true,\n", "", [L_TEST]),
-    ("L6", VCPU, " && apf_set_waiting(&v->set, gfn, &token))", ")", [L_TEST]),
-    ("L6", VCPU, "\t\tv->wake_all = true;\n\treturn apf_vcpu_page_done(v, gfn);",
+    ("L6", READY_C, " && apf_set_waiting(&v->set, gfn, &token))", ")", [L_TEST]),
+    ("L6", READY_C, "\t\tv->wake_all = true;\n\treturn apf_vcpu_page_done(v, gfn);",
      "\t\tv->wake_all = true;\n\treturn deliver(v, NULL);", [L_TEST, L_PAIRS]),
     # L7, L10: disabling and enabling.
     ("L7 C10", L, "was ? APF_EFFECT_DISABLE : APF_EFFECT_NONE", "APF_EFFECT_NONE",
