@@ -16,7 +16,7 @@ PAGES =
 ARCH =
 GUEST =
 HOST =
-SLICE = 100
+SLICE = 0
 
 # Empty, or the architecture to build for when it is not this machine's.
 CROSS = $(filter-out $(if $(filter aarch64,$(shell uname -m)),arm64,x86),$(ARCH))
