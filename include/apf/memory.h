@@ -66,7 +66,8 @@ struct apf_mem_config {
 /*
  * Create RAM and start the pager. Time and memory do not grow with size (the trap
  * is armed lazily, 2 MiB at a time, on first touch and in idle moments).
- * 0; -EOPNOTSUPP/-EPERM: the kernel lacks userfaultfd or POISON (see apf_error);
+ * 0; -EOPNOTSUPP/-EPERM: the kernel lacks userfaultfd, or with APF_TRAP_POISON POISON
+ * (see apf_error);
  * -ENOMEM, -EINVAL.
  */
 int apf_mem_create(const struct apf_mem_config *cfg, struct apf_mem **out);

@@ -101,6 +101,7 @@ struct apf_mem {
 	char lost_text[512];
 
 	int uffd;			/* -1 with APF_TRAP_NONE */
+	int empty_fd;			/* what lost pages map where there is no POISON, else -1 */
 	bool events;			/* uffd has something to read */
 	struct apf_loop_op uffd_op;
 	struct apf_timer uffd_timer;	/* when the ring had no room for the poll */

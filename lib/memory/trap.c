@@ -83,9 +83,22 @@ void apf_trap_release_b(struct apf_mem *m, uint64_t page)
 	wake(m, m->b, page);
 }
 
+/*
+ * Before Linux 6.6 there is no POISON, and only lost pages need it (APF_TRAP_BLOCK). An empty
+ * file does as well: every access behind its end is a SIGBUS. The offset lets neighbours merge.
+ */
+static void map_nothing(struct apf_mem *m, char *view, uint64_t page)
+{
+	mmap(view + page_offset(m, page), 1ull << m->page_shift, PROT_READ | PROT_WRITE,
+	     MAP_SHARED | MAP_FIXED, m->empty_fd, (off_t)page_offset(m, page));
+}
+
 static void poison(struct apf_mem *m, char *view, uint64_t page)
 {
-	range_op(m, UFFDIO_POISON, view, page, 1);
+	if (m->empty_fd < 0)
+		range_op(m, UFFDIO_POISON, view, page, 1);
+	else
+		map_nothing(m, view, page);
 	wake(m, view, page);
 }
 
@@ -271,31 +284,53 @@ static int register_view(struct apf_mem *m, char *view)
 	return apf_error_set(-errno, "userfaultfd does not take guest RAM: %s", strerror(errno));
 }
 
+static bool has_features(const struct apf_mem *m, __u64 features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+
+	return !ioctl(m->uffd, UFFDIO_API, &api);
+}
+
+/* A wish that is refused leaves the descriptor as it was: ask for less then. */
+static int choose_features(struct apf_mem *m)
+{
+	const __u64 shmem = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
+
+	if (has_features(m, shmem | UFFD_FEATURE_POISON))
+		return 0;
+	if (m->cfg.trap == APF_TRAP_POISON)
+		return apf_error_set(-EOPNOTSUPP, "this kernel's userfaultfd lacks shmem minor faults "
+				     "(Linux 5.14) or POISON (Linux 6.6)");
+	if (!has_features(m, shmem))
+		return apf_error_set(-EOPNOTSUPP, "this kernel's userfaultfd lacks shmem minor faults "
+				     "(Linux 5.14)");
+	m->empty_fd = memfd_create("lost-pages", MFD_CLOEXEC);
+	return m->empty_fd < 0 ? apf_error_set(-errno, "no memfd: %s", strerror(errno)) : 0;
+}
+
+static void close_fds(struct apf_mem *m)
+{
+	close(m->uffd);
+	if (m->empty_fd >= 0)
+		close(m->empty_fd);
+}
+
 static int set_up_uffd(struct apf_mem *m)
 {
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM |
-			    UFFD_FEATURE_POISON,
-	};
 	int r;
 
 	m->uffd = open_uffd();
 	if (m->uffd < 0)
 		return m->uffd;
-	if (ioctl(m->uffd, UFFDIO_API, &api)) {
-		r = apf_error_set(-EOPNOTSUPP, "this kernel's userfaultfd lacks shmem minor faults "
-				  "(Linux 5.14) or POISON (Linux 6.6)");
-		goto fail;
-	}
-	r = register_view(m, m->a);
+	r = choose_features(m);
+	if (!r)
+		r = register_view(m, m->a);
 	if (!r)
 		r = register_view(m, m->b);
-	if (!r)
-		return 0;
-fail:
-	close(m->uffd);
-	m->uffd = -1;
+	if (r < 0) {
+		close_fds(m);
+		m->uffd = -1;
+	}
 	return r;
 }
 
@@ -305,6 +340,7 @@ int apf_trap_open(struct apf_mem *m)
 	int r;
 
 	m->uffd = -1;
+	m->empty_fd = -1;
 	if (m->cfg.trap == APF_TRAP_NONE)
 		return 0;
 	p = mmap(NULL, chunks(m), PROT_READ | PROT_WRITE,
@@ -323,7 +359,7 @@ void apf_trap_close(struct apf_mem *m)
 {
 	if (m->uffd < 0)
 		return;
-	close(m->uffd);
+	close_fds(m);
 	munmap(m->armed, chunks(m));
 }
 

@@ -24,6 +24,7 @@ enum cut {
 };
 
 static atomic_int cut, cuts;
+static bool no_poison;			/* the kernel is older than Linux 6.6 */
 static char *view_a;
 
 int __real_ioctl(int fd, unsigned long request, void *arg);
@@ -35,6 +36,11 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 	struct uffdio_continue *x = arg;
 	int how = atomic_load(&cut), r = 0;
 
+	if (no_poison && (request == UFFDIO_POISON || (request == UFFDIO_API &&
+	    ((struct uffdio_api *)arg)->features & UFFD_FEATURE_POISON))) {
+		errno = EINVAL;
+		return -1;
+	}
 	if (request != UFFDIO_CONTINUE || how == NO_CUT ||
 	    x->range.start - (uintptr_t)view_a >= PAGES * page_size)
 		return __real_ioctl(fd, request, arg);
@@ -57,6 +63,7 @@ static int no_cut(void **state)
 {
 	atomic_store(&cut, NO_CUT);
 	atomic_store(&cuts, 0);
+	no_poison = false;
 	return fake_reset(state);
 }
 
@@ -243,6 +250,44 @@ static void test_N10_a_page_that_can_never_be_placed_is_lost_and_says_why(void *
 	apf_mem_destroy(m);
 }
 
+static void test_without_POISON_pages_come_and_lost_ones_raise_SIGBUS(void **state)
+{
+	struct toucher in_a, in_b;
+	struct results r;
+	struct apf_mem *m;
+
+	no_poison = true;
+	fake.result = third_bad;
+	m = ram(APF_TRAP_BLOCK, &r);
+	assert_int_equal(need(m, 2, 1), 0);
+	assert_int_equal(touch_page(at(view_a, 4), 4, NULL), TOUCH_OK);
+	fake.hold = true;
+	toucher_start(&in_a, at(view_a, 3), 3);
+	toucher_start(&in_b, at(apf_mem_view_b(m), 3), 3);
+	fake_wait_running(1);
+	assert_true(toucher_blocks(&in_a) && toucher_blocks(&in_b));
+	fake_release();
+	assert_int_equal(toucher_result(&in_a), TOUCH_TRAPPED);
+	assert_int_equal(toucher_result(&in_b), TOUCH_TRAPPED);
+	assert_int_equal(touch_page(at(view_a, 3), 3, NULL), TOUCH_TRAPPED);
+	assert_int_equal(touch_page(at(apf_mem_view_b(m), 3), 3, NULL), TOUCH_TRAPPED);
+	assert_int_equal(touch_page(at(view_a, 2), 2, NULL), TOUCH_OK);
+	assert_int_equal(touch_page(at(apf_mem_view_b(m), 5), 5, NULL), TOUCH_OK);
+	apf_mem_destroy(m);
+}
+
+static void test_without_POISON_mode_user_s_trap_is_refused_with_the_reason(void **state)
+{
+	struct apf_mem_config cfg = { .size = PAGES * page_size, .trap = APF_TRAP_POISON };
+	struct apf_mem *m;
+
+	no_poison = true;
+	assert_int_equal(apf_store_open("fake", &cfg.store), 0);
+	assert_int_equal(apf_mem_create(&cfg, &m), -EOPNOTSUPP);
+	assert_non_null(strstr(apf_error(), "POISON (Linux 6.6)"));
+	apf_store_close(cfg.store);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, no_cut)
 
 int main(void)
@@ -255,6 +300,8 @@ int main(void)
 		TEST(test_placing_goes_on_where_the_kernel_stopped),
 		TEST(test_C15_what_was_written_to_a_page_half_placed_stays),
 		TEST(test_N10_a_page_that_can_never_be_placed_is_lost_and_says_why),
+		TEST(test_without_POISON_pages_come_and_lost_ones_raise_SIGBUS),
+		TEST(test_without_POISON_mode_user_s_trap_is_refused_with_the_reason),
 	};
 
 	if (kernel_lacks_something())
