@@ -220,7 +220,7 @@ int cmd_doctor(int argc, char **argv, uint64_t start_ns)
 	check_kvm(&d);
 	check_memory(&d);
 	if (json)
-		report_write(as_json(&d), "-");
+		json_write(as_json(&d), "-");
 	else
 		print_text(&d);
 	return all_ok(&d, FOR_USER | FOR_RESTORE | FOR_LINUX) ? EXIT_OK : EXIT_ERROR;

@@ -5,7 +5,7 @@
 
 #include <sys/utsname.h>
 
-#include "cli.h"
+#include "commands.h"
 
 /* Who needs a check to be fine. */
 enum { FOR_RESTORE = 1, FOR_USER = 2, FOR_KERNEL = 4, FOR_LINUX = 8, FOR_NUMBERS = 16 };

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "commands.h"
 
 enum { NOT_PRESENT, REPEATED, INJECTED, BROADCAST, INTERRUPT, COUNTERS };
 

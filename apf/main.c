@@ -2,7 +2,7 @@
 /* apf: the command line of libapf. */
 #include <string.h>
 
-#include "cli.h"
+#include "commands.h"
 #include "version.h"
 
 static const struct {
@@ -14,7 +14,6 @@ static const struct {
 	{ "run", cmd_run, "boot a kernel in a VM" },
 	{ "snapshot", cmd_snapshot, "save a running VM, or show what a snapshot holds" },
 	{ "restore", cmd_restore, "run a VM from a snapshot, its memory fetched lazily" },
-	{ "conformance", cmd_conformance, "see row by row whether a host keeps to the protocol" },
 };
 
 static void help(void)

@@ -9,7 +9,7 @@
 
 #include <apf/store.h>
 
-#include "cli.h"
+#include "commands.h"
 
 static void add(struct json_object *o, const char *key, struct json_object *value)
 {
@@ -152,23 +152,6 @@ struct json_object *report_stores(struct vmm *vm, struct apf_store *store)
 		pthread_cond_wait(&q.cond, &q.lock);
 	pthread_mutex_unlock(&q.lock);
 	return q.list;
-}
-
-int report_write(struct json_object *o, const char *path)
-{
-	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-							  JSON_C_TO_STRING_SPACED |
-							  JSON_C_TO_STRING_NOSLASHESCAPE);
-	const bool to_stdout = !strcmp(path, "-");
-	FILE *f = to_stdout ? stdout : fopen(path, "we");
-	int err = 0;
-
-	if (!f || fprintf(f, "%s\n", text) < 0 || fflush(f))
-		err = -errno;
-	if (f && !to_stdout && fclose(f) && !err)
-		err = -errno;
-	json_object_put(o);
-	return err;
 }
 
 /*

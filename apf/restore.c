@@ -10,7 +10,7 @@
 
 #include <vmm/pages.h>
 
-#include "cli.h"
+#include "commands.h"
 
 enum { OPT_STORE = OPT_OWN, OPT_LATENCY, OPT_TRACE, OPT_PRELOAD, OPT_RECORD };
 
@@ -225,7 +225,7 @@ int cmd_restore(int argc, char **argv, uint64_t start_ns)
 	if (!code) {
 		r.dir = argv[optind];
 		vm_options_finish(&r.vm);
-		session_block_signals();
+		block_signals();
 		code = restore(&r, start_ns);
 	}
 	free(r.vm.input);

@@ -5,7 +5,7 @@
 
 #include <apf/store.h>
 
-#include "cli.h"
+#include "commands.h"
 
 enum { OPT_KERNEL = OPT_OWN, OPT_INITRD, OPT_MODULE, OPT_CMDLINE, OPT_MEM, OPT_CPUS };
 
@@ -131,7 +131,7 @@ int cmd_run(int argc, char **argv, uint64_t start_ns)
 		code = usage_error("run", "--kernel is missing");
 	if (!code) {
 		vm_options_finish(&r.vm);
-		session_block_signals();
+		block_signals();
 		code = boot(&r, start_ns);
 	}
 	free(r.vm.input);

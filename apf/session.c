@@ -2,31 +2,11 @@
 /* What `run` and `restore` do alike once they have a VM: start it, watch it, report. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "cli.h"
-
-static sigset_t ending_signals(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	return set;
-}
-
-void session_block_signals(void)
-{
-	sigset_t set = ending_signals();
-
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
+#include "commands.h"
 
 int session_open(struct session *s, const struct vm_options *o, const char *command,
 		 uint64_t start_ns)
@@ -77,7 +57,7 @@ static void sample(void *arg)
 
 static int signals_fd(void)
 {
-	sigset_t set = ending_signals();
+	sigset_t set = signals_that_end();
 
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -100,7 +80,7 @@ int session_report(const struct session *s, struct vmm *vm, struct apf_store *st
 	tell_end(s, vm, code);
 	if (!s->options->json)
 		return code;
-	err = report_write(report_run(vm, s, end_ns, threads, counts, report_stores(vm, store)),
+	err = json_write(report_run(vm, s, end_ns, threads, counts, report_stores(vm, store)),
 			   s->options->json);
 	return err ? error(s->command, "--json %s: %s", s->options->json, strerror(-err)) : code;
 }

@@ -12,7 +12,7 @@
 #include <apf/engine.h>
 #include <apf/error.h>
 
-#include "cli.h"
+#include "commands.h"
 
 enum { OPT_TO = OPT_OWN, OPT_WAIT_FOR, OPT_MIN_OUTSTANDING, OPT_STOP, OPT_SHOW, OPT_SHOW_JSON };
 
@@ -358,7 +358,7 @@ static int show(const struct snapshot *s)
 		struct json_object *o = show_snapshot(snap);
 
 		if (s->json) {
-			report_write(o, "-");
+			json_write(o, "-");
 		} else {
 			print_text(o);
 			json_object_put(o);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hosts broken on purpose that `apf conformance` must see, on this machine's own KVM."""
+"""Hosts broken on purpose that `apf-conformance` must see, on this machine's own KVM."""
 import os
 
 SKIP = "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no /dev/kvm"
@@ -14,7 +14,7 @@ RFC = "lib/engine/abi_rfc.c"
 
 
 def sees(abi, row):
-    return [f"apf/apf conformance --abi {abi} --rows {row} --timeout 4"]
+    return [f"conformance/apf-conformance --abi {abi} --rows {row} --timeout 4"]
 
 
 MUTANTS = [

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <apf/cli.h>
+#include <cli/cli.h>
 #include <apf/error.h>
 #include <apf/store.h>
 #include <vmm/vmm.h>

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <apf/cli.h>
+#include <apf/commands.h>
 
 /* Complaints go to stderr; keep the test's output readable. */
 static int quiet(void **state)

@@ -1,71 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Parsing of the command line, with messages that name the option and what it takes. */
+/* The options that `run` and `restore` have in common. */
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <apf/error.h>
-
-#include "cli.h"
-
-static void say(const char *command, const char *fmt, va_list args)
-{
-	fprintf(stderr, "apf%s%s: ", command ? " " : "", command ? command : "");
-	vfprintf(stderr, fmt, args);
-	fputc('\n', stderr);
-}
-
-int usage_error(const char *command, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	say(command, fmt, args);
-	va_end(args);
-	fprintf(stderr, "Try `apf%s%s --help`.\n", command ? " " : "", command ? command : "");
-	return EXIT_USAGE;
-}
-
-int error(const char *command, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	say(command, fmt, args);
-	va_end(args);
-	return EXIT_ERROR;
-}
-
-int failed(const char *command, int err)
-{
-	return error(command, "%s", *apf_error() ? apf_error() : strerror(-err));
-}
-
-int parse_number(const char *command, const char *option, const char *text, uint64_t min,
-		 uint64_t max, uint64_t *value)
-{
-	char *end;
-
-	errno = 0;
-	*value = strtoull(text, &end, 10);
-	if (!isdigit((unsigned char)*text) || *end || errno || *value < min || *value > max)
-		return usage_error(command, "%s '%s': expected a number from %llu to %llu", option,
-				   text, (unsigned long long)min, (unsigned long long)max);
-	return 0;
-}
-
-int parse_seconds(const char *command, const char *option, const char *text, uint64_t *ns)
-{
-	char *end;
-	double s = strtod(text, &end);
-
-	if (!isdigit((unsigned char)*text) || *end || !(s > 0) || s > 1e9)
-		return usage_error(command, "%s '%s': expected a number of seconds", option, text);
-	*ns = (uint64_t)(s * 1e9);
-	return 0;
-}
+#include "commands.h"
 
 /* One escape sequence behind the backslash at *p; moves *p behind it. -1: unknown. */
 static int escape(const char **p)
@@ -133,17 +73,6 @@ static int option_halt(struct vm_options *o, const char *arg, const char *comman
 	return 0;
 }
 
-static int option_delivery(struct vm_options *o, const char *arg, const char *command)
-{
-	if (vmm_delivery_parse(arg, &o->delivery))
-		return usage_error(command, "--delivery '%s': not sync, kernel or user", arg);
-	if (o->delivery == APF_DELIVERY_KERNEL && !vmm_machine.kernel_delivery)
-		return usage_error(command, "--delivery kernel: on %s KVM has no asynchronous page faults "
-				   "of its own; use sync or user",
-				   vmm_snapshot_machine_name(vmm_machine.kind));
-	return 0;
-}
-
 static int option_abi(struct vm_options *o, const char *arg, const char *command)
 {
 	char names[64] = "";
@@ -164,7 +93,7 @@ int vm_option(struct vm_options *o, int c, const char *arg, const char *command)
 {
 	switch (c) {
 	case OPT_DELIVERY:
-		return option_delivery(o, arg, command);
+		return parse_delivery(command, arg, &o->delivery);
 	case OPT_ABI:
 		return option_abi(o, arg, command);
 	case OPT_CONTROL:
@@ -199,20 +128,4 @@ void vm_options_finish(struct vm_options *o)
 		o->marks[o->nr_marks++] = "@apf ";
 	if (!o->serial)
 		o->serial = o->json && !strcmp(o->json, "-") ? "/dev/stderr" : "-";
-}
-
-int next_option(int argc, char **argv, const struct option *longs, const char *command)
-{
-	int at = optind ? optind : 1, c;
-
-	opterr = 0;
-	c = getopt_long(argc, argv, ":h", longs, NULL);
-	if (c == ':') {
-		usage_error(command, "%s needs a value", argv[optind - 1]);
-		return '?';
-	}
-	/* A short option that is unknown stays under optind while others are packed behind it. */
-	if (c == '?')
-		usage_error(command, "unknown option '%s'", argv[optind > at ? optind - 1 : at]);
-	return c;
 }

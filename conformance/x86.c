@@ -4,7 +4,7 @@
 
 #include <abi/apf_abi_x86.h>
 
-#include "conformance_x86.h"
+#include "x86.h"
 
 #define NOT_RAM		0x100000000000ull
 #define SETTLE_NS	20000000u

@@ -1,33 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* The command line: what its files share. */
-#ifndef APF_CLI_H
-#define APF_CLI_H
+/* apf: what its commands share. */
+#ifndef APF_COMMANDS_H
+#define APF_COMMANDS_H
 
-#include <getopt.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <apf/kvm.h>
-
-#include <vmm/vmm.h>
-
-struct json_object;
-
-/* Exit codes; part of the interface. A guest's own (exit_code) are none of these. */
-enum {
-	EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_RESET, EXIT_CRASH, EXIT_TIMEOUT, EXIT_PAGE_LOST,
-};
+#include <cli/cli.h>
 
 /* The subcommands. start_ns: CLOCK_MONOTONIC at the start of main. Return the exit code. */
 int cmd_doctor(int argc, char **argv, uint64_t start_ns);
 int cmd_run(int argc, char **argv, uint64_t start_ns);
 int cmd_snapshot(int argc, char **argv, uint64_t start_ns);
 int cmd_restore(int argc, char **argv, uint64_t start_ns);
-int cmd_conformance(int argc, char **argv, uint64_t start_ns);
 
-/* --- options.c --- */
+/* --- vm_options.c --- */
 
 #define MARKS_MAX 16u
 
@@ -89,30 +73,10 @@ int vm_option(struct vm_options *o, int c, const char *arg, const char *command)
 /* What was not given gets its default. */
 void vm_options_finish(struct vm_options *o);
 
-/* Numbers with messages: 0 or EXIT_USAGE. */
-int parse_number(const char *command, const char *option, const char *text, uint64_t min,
-		 uint64_t max, uint64_t *value);
-int parse_seconds(const char *command, const char *option, const char *text, uint64_t *ns);
 /* "\n", "\t", "\r", "\\", "\0", "\xHH" to bytes. 0, -EINVAL or -ENOMEM; *out is to be freed. */
 int unescape(const char *text, char **out, size_t *len);
 
-/*
- * The next option of `command`, as getopt_long would return it, -1 at the end, or '?'
- * after a message and a hint.
- */
-int next_option(int argc, char **argv, const struct option *longs, const char *command);
-
-/* Print "apf COMMAND: ..." and where help is. Returns EXIT_USAGE. */
-int usage_error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Print "apf COMMAND: ..." to stderr. Returns EXIT_ERROR. */
-int error(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The same with apf_error(), or what this negative errno means if there is none. */
-int failed(const char *command, int err);
-
 /* --- session.c --- */
-
-/* Call before anything creates a thread: signals that end the VM are taken by its loop. */
-void session_block_signals(void);
 
 struct session {
 	const struct vm_options *options;
@@ -143,8 +107,6 @@ struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t
 			       struct json_object *stores);
 /* Statistics of the store's layers that keep some, or NULL. The VM's pager must be alive. */
 struct json_object *report_stores(struct vmm *vm, struct apf_store *store);
-/* Write it to a file or, for "-", stdout. 0 or -errno. Takes the object over. */
-int report_write(struct json_object *o, const char *path);
 /* debug_exit: what the guest wrote, if it ended by that. */
 int exit_code(enum vmm_end end, int64_t debug_exit);
 
@@ -167,13 +129,5 @@ void kvm_counter_close(struct kvm_counter *k, struct kvm_counts *out);
  * the kernel's part may not be looked at (it takes root).
  */
 int64_t host_threads(void);
-
-/* --- kvm_speed.c --- */
-
-struct kvm_speed {
-	double ns_native, ns_ring0, ns_ring3;	/* of one turn of the same loop */
-};
-/* Time a loop in a tiny VM and natively. 0 or negative errno + apf_error. Takes some 50 ms. */
-int kvm_speed(int kvm_fd, struct kvm_speed *s);
 
 #endif

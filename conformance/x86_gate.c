@@ -2,7 +2,7 @@
 /* The x86 checks of what holds a notification back, and what lets it go: rows I and N. */
 #include <abi/apf_abi_x86.h>
 
-#include "conformance_x86.h"
+#include "x86.h"
 
 #define MS		1000000ull
 #define APIC_SPURIOUS	0x80fu		/* x2APIC */

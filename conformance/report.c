@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What apf conformance says of the rows: as a table or TAP, and as JSON. */
+/* What apf-conformance says of the rows: as a table or TAP, and as JSON. */
 #include <json-c/json.h>
 
 #include "conformance.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* apf conformance: the test kernel against a host implementation, row by row. */
+/* apf-conformance: the test kernel against a host implementation, row by row. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,7 +12,7 @@
 
 #include "conformance.h"
 
-enum { OPT_KERNEL = OPT_OWN, OPT_ROWS, OPT_CPUS, OPT_TAP };
+enum { OPT_ABI = 256, OPT_DELIVERY, OPT_KERNEL, OPT_ROWS, OPT_CPUS, OPT_JSON, OPT_TAP, OPT_TIMEOUT };
 
 #define HOLD_MIN_NS	300000000u
 #define HOLD_MAX_NS	5000000000u
@@ -34,7 +33,7 @@ static const struct option longs[] = {
 };
 
 static const char help[] =
-"usage: apf conformance [OPTION]...\n"
+"usage: apf-conformance [OPTION]...\n"
 "\n"
 "Run the test kernel against a host implementation of asynchronous page faults and say\n"
 "for each row of the protocol whether it was seen to hold: PASS, FAIL, SKIP with the\n"
@@ -52,91 +51,19 @@ static const char help[] =
 "Exit code 0: no row failed.\n";
 
 struct run {
-	struct vm_options vm;
+	enum apf_delivery delivery;
 	const char *generation;		/* NULL: all */
 	const char *rows, *kernel, *json;
-	uint64_t cpus;
+	uint64_t cpus, timeout_ns;
 	struct conf_report report;
 };
-
-/* --- findings --- */
-
-bool conf_is_user(const struct conf *c)
-{
-	return c->delivery == APF_DELIVERY_USER;
-}
-
-/* Is id one of the words of a list? */
-static bool listed(const char *list, const char *id, char separator)
-{
-	const size_t len = strlen(id);
-
-	for (const char *at = list; (at = strstr(at, id)); at++)
-		if ((at == list || at[-1] == separator) && (!at[len] || at[len] == separator))
-			return true;
-	return false;
-}
-
-bool conf_asks_for(const struct conf *c, const char *id)
-{
-	const char letter[] = { id[0], '\0' };
-
-	if (id[0] != 'C' && id[0] != c->gen->letter)
-		return false;
-	return !c->rows || listed(c->rows, id, ',') || listed(c->rows, letter, ',');
-}
-
-/* The first thing that does not hold stays. */
-static void set(struct conf *c, const char *rows, enum conf_verdict verdict, const char *why)
-{
-	for (unsigned int i = 0; conf_rows[i].id; i++) {
-		const struct conf_row *row = &conf_rows[i];
-		const enum conf_verdict was = c->found[i].verdict;
-
-		if (!listed(rows, row->id, ' ') || was > CONF_PASS || was > verdict)
-			continue;
-		c->found[i].verdict = verdict == CONF_DIFFERS && !row->differs ? CONF_FAIL : verdict;
-		snprintf(c->found[i].why, sizeof(c->found[i].why), "%s", why);
-	}
-}
-
-void conf_expect(struct conf *c, const char *rows, bool holds, const char *fmt, ...)
-{
-	char why[256] = "";
-	va_list args;
-
-	if (*c->trouble)
-		return;
-	if (!holds) {
-		va_start(args, fmt);
-		vsnprintf(why, sizeof(why), fmt, args);
-		va_end(args);
-	}
-	set(c, rows, holds ? CONF_PASS : conf_is_user(c) ? CONF_FAIL : CONF_DIFFERS, why);
-}
-
-void conf_unseen(struct conf *c, const char *rows, const char *why)
-{
-	set(c, rows, CONF_UNSEEN, why);
-}
-
-void conf_trouble(struct conf *c, const char *fmt, ...)
-{
-	va_list args;
-
-	if (*c->trouble)
-		return;
-	va_start(args, fmt);
-	vsnprintf(c->trouble, sizeof(c->trouble), fmt, args);
-	va_end(args);
-}
 
 /* --- running the checks --- */
 
 static bool has_wanted(const struct conf *c, const char *rows)
 {
 	for (const struct conf_row *row = conf_rows; row->id; row++)
-		if (conf_asks_for(c, row->id) && listed(rows, row->id, ' '))
+		if (conf_asks_for(c, row->id) && conf_listed(rows, row->id, ' '))
 			return true;
 	return false;
 }
@@ -152,8 +79,7 @@ static void run_check(struct conf *c, const struct conf_check *check)
 			break;
 		c->hold_ns *= 2;
 	}
-	if (*c->trouble)
-		set(c, check->rows, CONF_FAIL, c->trouble);
+	conf_take_trouble(c, check->rows);
 }
 
 static int measure(struct conf *c)
@@ -165,7 +91,7 @@ static int measure(struct conf *c)
 	struct conf_vm vm;
 
 	if (fd < 0)
-		return error("conformance", "/dev/kvm: %s; `apf doctor` says more", strerror(errno));
+		return error(NULL, "/dev/kvm: %s; `apf doctor` says more", strerror(errno));
 	if (!kvm_speed(fd, &speed))
 		c->emulated = speed.ns_ring0 > speed.ns_native * EMULATED_RATIO;
 	close(fd);
@@ -177,7 +103,7 @@ static int measure(struct conf *c)
 		c->hold_ns = HOLD_MIN_NS;
 	if (c->hold_ns > HOLD_MAX_NS)
 		c->hold_ns = HOLD_MAX_NS;
-	return *c->trouble ? error("conformance", "%s", c->trouble) : 0;
+	return *c->trouble ? error(NULL, "%s", c->trouble) : 0;
 }
 
 static int run_checks(struct conf *c)
@@ -187,7 +113,7 @@ static int run_checks(struct conf *c)
 
 	snprintf(c->dir, sizeof(c->dir), "%s/apf-conformance-XXXXXX", tmp ? tmp : "/tmp");
 	if (!mkdtemp(c->dir))
-		return error("conformance", "%s: %s", c->dir, strerror(errno));
+		return error(NULL, "%s: %s", c->dir, strerror(errno));
 	code = measure(c);
 	for (const struct conf_check *check = conf_checks; !code && check->rows; check++)
 		if (check->generations & 1u << (c->gen - conf_generations) &&
@@ -202,14 +128,14 @@ static int run_checks(struct conf *c)
 static bool chosen(const struct run *r, const struct conf_generation *gen)
 {
 	return (!r->generation || !strcmp(r->generation, gen->name)) &&
-	       (r->vm.delivery == APF_DELIVERY_USER || gen->in_kernel);
+	       (r->delivery == APF_DELIVERY_USER || gen->in_kernel);
 }
 
 static void prepare(const struct run *r, const struct conf_generation *gen, struct conf *c)
 {
 	*c = (struct conf){
-		.gen = gen, .delivery = r->vm.delivery, .kernel = r->kernel, .rows = r->rows,
-		.cpus = (unsigned int)r->cpus, .timeout_ns = r->vm.timeout_ns,
+		.gen = gen, .delivery = r->delivery, .kernel = r->kernel, .rows = r->rows,
+		.cpus = (unsigned int)r->cpus, .timeout_ns = r->timeout_ns,
 	};
 }
 
@@ -246,7 +172,7 @@ static int conformance(struct run *r, struct conf *c)
 	int code, err;
 
 	if (!rows)
-		return usage_error("conformance", "nothing to look at: no such row, or KVM's own has "
+		return usage_error(NULL, "nothing to look at: no such row, or KVM's own has "
 				   "no such generation");
 	r->report.out = r->json && !strcmp(r->json, "-") ? stderr : stdout;
 	if (r->report.tap)
@@ -256,9 +182,9 @@ static int conformance(struct run *r, struct conf *c)
 	if (code || !r->json) {
 		json_object_put(r->report.variants);
 	} else {
-		err = report_write(r->report.variants, r->json);
+		err = json_write(r->report.variants, r->json);
 		if (err)
-			code = error("conformance", "--json %s: %s", r->json, strerror(-err));
+			code = error(NULL, "--json %s: %s", r->json, strerror(-err));
 	}
 	return code ? code : r->report.failed ? EXIT_ERROR : EXIT_OK;
 }
@@ -292,7 +218,7 @@ static int option_abi(struct run *r, const char *arg)
 	while (gen->name && strcmp(gen->name, arg))
 		gen++;
 	r->generation = gen->name;
-	return gen->name ? 0 : usage_error("conformance", "--abi '%s': no generation of this "
+	return gen->name ? 0 : usage_error(NULL, "--abi '%s': no generation of this "
 					   "processor, and not all", arg);
 }
 
@@ -301,6 +227,10 @@ static int option(struct run *r, int c, const char *arg)
 	switch (c) {
 	case OPT_ABI:
 		return option_abi(r, arg);
+	case OPT_DELIVERY:
+		return parse_delivery(NULL, arg, &r->delivery);
+	case OPT_TIMEOUT:
+		return parse_seconds(NULL, "--timeout", arg, &r->timeout_ns);
 	case OPT_KERNEL:
 		r->kernel = arg;
 		return 0;
@@ -308,7 +238,7 @@ static int option(struct run *r, int c, const char *arg)
 		r->rows = arg;
 		return 0;
 	case OPT_CPUS:
-		return parse_number("conformance", "--cpus", arg, 2, 8, &r->cpus);
+		return parse_number(NULL, "--cpus", arg, 2, 8, &r->cpus);
 	case OPT_JSON:
 		r->json = arg;
 		return 0;
@@ -316,17 +246,17 @@ static int option(struct run *r, int c, const char *arg)
 		r->report.tap = true;
 		return 0;
 	}
-	return vm_option(&r->vm, c, arg, "conformance");
+	return 1;
 }
 
-int cmd_conformance(int argc, char **argv, uint64_t start_ns)
+int main(int argc, char **argv)
 {
-	struct run r = { .vm.delivery = APF_DELIVERY_USER, .vm.timeout_ns = 30000000000u, .cpus = 2 };
+	struct run r = { .delivery = APF_DELIVERY_USER, .timeout_ns = 30000000000u, .cpus = 2 };
 	struct conf *conf;
 	char path[320];
 	int c, code = 0;
 
-	while (!code && (c = next_option(argc, argv, longs, "conformance")) != -1) {
+	while (!code && (c = next_option(argc, argv, longs, NULL)) != -1) {
 		if (c == 'h') {
 			fputs(help, stdout);
 			return EXIT_OK;
@@ -336,17 +266,17 @@ int cmd_conformance(int argc, char **argv, uint64_t start_ns)
 	if (code)
 		return code;
 	if (optind < argc)
-		return usage_error("conformance", "'%s' is no option", argv[optind]);
-	if (r.vm.delivery == APF_DELIVERY_SYNC)
-		return usage_error("conformance", "--delivery sync: that is no implementation");
+		return usage_error(NULL, "'%s' is no option", argv[optind]);
+	if (r.delivery == APF_DELIVERY_SYNC)
+		return usage_error(NULL, "--delivery sync: that is no implementation");
 	if (!r.kernel)
 		r.kernel = find_kernel(path, sizeof(path));
 	if (!r.kernel)
-		return usage_error("conformance", "--kernel is missing: there is no test kernel beside "
+		return usage_error(NULL, "--kernel is missing: there is no test kernel beside "
 				   "this program");
-	session_block_signals();
+	block_signals();
 	conf = malloc(sizeof(*conf));
-	code = conf ? conformance(&r, conf) : failed("conformance", -ENOMEM);
+	code = conf ? conformance(&r, conf) : failed(NULL, -ENOMEM);
 	free(conf);
 	return code;
 }

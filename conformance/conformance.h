@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * apf conformance: what its files share. A check is a short play: it runs the test
+ * apf-conformance: what its files share. A check is a short play: it runs the test
  * kernel in VMs of one host implementation, talks to it through its console, and says
  * of rows of docs/protocol.md what it has seen. A row passes if a check has seen
  * it hold and none has seen it broken.
  */
-#ifndef APF_CONFORMANCE_H
-#define APF_CONFORMANCE_H
+#ifndef CONFORMANCE_CONFORMANCE_H
+#define CONFORMANCE_CONFORMANCE_H
 
-#include "cli.h"
+#include <cli/cli.h>
 
 struct conf;
 struct conf_vm;
@@ -40,7 +40,7 @@ void conf_enable_again(struct conf_vm *vm);
 /* Where ready is an interrupt: ask the host to look for another one. */
 void conf_acknowledge(struct conf_vm *vm);
 
-/* --- conformance_rows.c --- */
+/* --- rows.c --- */
 
 struct conf_row {
 	const char *id;
@@ -52,7 +52,7 @@ struct conf_row {
 extern const struct conf_row conf_rows[];	/* ends with a zeroed element */
 #define CONF_ROWS_MAX 64u
 
-/* --- conformance.c --- */
+/* --- findings.c --- */
 
 enum conf_verdict { CONF_UNSEEN, CONF_PASS, CONF_FAIL, CONF_DIFFERS };
 
@@ -95,10 +95,14 @@ void conf_unseen(struct conf *c, const char *rows, const char *why);
 /* The check cannot go on: its rows fail with this text. The first one counts. */
 void conf_trouble(struct conf *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool conf_is_user(const struct conf *c);
+/* At a check's end: fail its rows if there was trouble. */
+void conf_take_trouble(struct conf *c, const char *rows);
+/* Is id one of the words of a list? */
+bool conf_listed(const char *list, const char *id, char separator);
 /* Is this row one of its generation, and wanted? */
 bool conf_asks_for(const struct conf *c, const char *id);
 
-/* --- conformance_report.c --- */
+/* --- report.c --- */
 
 struct conf_report {
 	FILE *out;
@@ -110,7 +114,7 @@ struct conf_report {
 
 void conf_report(struct conf_report *r, const struct conf *c);
 
-/* --- conformance_vm.c: one VM at a time, with the test kernel in it --- */
+/* --- vm.c: one VM at a time, with the test kernel in it --- */
 
 struct conf_setup {
 	unsigned int tasks, pages;	/* pages of each task, as the host's */
@@ -182,7 +186,7 @@ struct conf_tokens {
 };
 struct conf_tokens conf_tokens(struct conf_vm *vm);
 
-/* --- conformance_common.c and conformance_saved.c --- */
+/* --- common.c and saved.c --- */
 
 /* Run a job in this mode to its end. Expects right data of these rows. */
 struct conf_counts conf_job(struct conf_vm *vm, const char *rows, const char *mode);

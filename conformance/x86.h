@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What the x86 checks of apf conformance share. */
-#ifndef APF_CONFORMANCE_X86_H
-#define APF_CONFORMANCE_X86_H
+/* What the x86 checks of apf-conformance share. */
+#ifndef CONFORMANCE_X86_H
+#define CONFORMANCE_X86_H
 
 #include "conformance.h"
 
-/* --- conformance_x86.c --- */
+/* --- x86.c --- */
 
 /* *gp, if given: it raised #GP. */
 uint64_t read_msr(struct conf_vm *vm, uint32_t msr, bool *gp);
@@ -13,7 +13,7 @@ uint64_t read_msr(struct conf_vm *vm, uint32_t msr, bool *gp);
 bool write_msr(struct conf_vm *vm, uint32_t msr, uint64_t value);
 void expect_taken(struct conf_vm *vm, const char *rows, uint32_t msr, uint64_t value);
 
-/* --- conformance_x86_gate.c --- */
+/* --- x86_gate.c --- */
 
 void conf_check_pf2_off(struct conf *c);
 void conf_check_as_2010(struct conf *c);
