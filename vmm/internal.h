@@ -101,6 +101,9 @@ int vmm_machine_load_vcpu(struct vmm_vcpu *v, const struct vmm_snapshot *s);
 /* The vCPU runs on after a pause: tell the guest's clock, if there is a way to. */
 void vmm_machine_resume_vcpu(struct vmm_vcpu *v);
 
+/* checkpoint.c: everything but RAM; the file's checksums are still to be filled in. */
+int vmm_state_save(struct vmm *vm, struct vmm_snapshot_writer *w);
+
 /* state.c: the whole state of one vCPU. */
 int vmm_vcpu_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w);
 /* Everything but the APF state, which is the last step of all vCPUs (vmm_vcpu_load_apf). */

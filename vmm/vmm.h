@@ -117,8 +117,9 @@ void vmm_resume(struct vmm *vm);
 void vmm_stop(struct vmm *vm);
 
 /*
- * Save the paused VM as a folder that must not exist: writes DIR.tmp and renames it.
- * Deliveries must be frozen (apf_kvm_freeze). progress may be NULL. 0 or negative errno.
+ * Save the paused VM as a folder that must not exist: writes DIR.tmp-XXXXXX, a name that nobody
+ * has, and renames it when all of it is on disk. Deliveries must be frozen (apf_kvm_freeze).
+ * progress may be NULL. 0; -EEXIST: DIR exists, now or by then; or another negative errno.
  */
 int vmm_save(struct vmm *vm, const char *dir, void (*progress)(void *arg, uint64_t done),
 	     void *arg);

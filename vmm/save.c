@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Saving a VM as a folder. It is written under a name of its own that nobody else has, and gets
+ * its own name when everything in it is on disk, unless something of that name is there by then.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <apf/error.h>
+
+#include "internal.h"
+
+struct folder {
+	char *name;	/* what it will be called, without slashes at the end */
+	char *tmp;	/* what it is called meanwhile */
+	int fd;
+};
+
+static int failed(const struct folder *f, const char *what)
+{
+	int err = errno;
+
+	return apf_error_set(-err, "snapshot %s: %s: %s", f->name, what, strerror(err));
+}
+
+static int exists(const struct folder *f)
+{
+	return apf_error_set(-EEXIST, "snapshot %s: exists already", f->name);
+}
+
+static int write_all(int fd, const uint8_t *data, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int write_state(const struct folder *f, const struct vmm_snapshot_writer *w)
+{
+	int fd = openat(f->fd, "state", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err = 0;
+
+	if (fd < 0 || write_all(fd, w->data, w->len) || fsync(fd) < 0)
+		err = failed(f, "state");
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+static int write_ram(struct vmm *vm, const struct folder *f,
+		     void (*progress)(void *arg, uint64_t done), void *arg)
+{
+	int fd = openat(f->fd, "ram", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err;
+
+	if (fd < 0)
+		return failed(f, "ram");
+	err = apf_mem_save(vm->mem, fd, progress, arg);
+	if (!err && fsync(fd) < 0)
+		err = failed(f, "ram");
+	close(fd);
+	return err;
+}
+
+/* Sets the names; they are to be freed in any case. */
+static int name_folder(struct folder *f, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	f->name = strndup(dir, len);
+	if (!f->name || asprintf(&f->tmp, "%s.tmp-XXXXXX", f->name) < 0) {
+		f->tmp = NULL;
+		return apf_error_set(-ENOMEM, "snapshot %s: out of memory", dir);
+	}
+	return 0;
+}
+
+/* The name that is reserved here is found out at the end to be still free; this look saves the time. */
+static int make_folder(struct folder *f)
+{
+	if (access(f->name, F_OK) == 0)
+		return exists(f);
+	if (!mkdtemp(f->tmp))
+		return failed(f, "cannot make a folder beside it");
+	f->fd = open(f->tmp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (f->fd < 0) {
+		int err = failed(f, f->tmp);
+
+		rmdir(f->tmp);
+		return err;
+	}
+	return 0;
+}
+
+static void remove_folder(const struct folder *f)
+{
+	unlinkat(f->fd, "state", 0);
+	unlinkat(f->fd, "ram", 0);
+	rmdir(f->tmp);
+}
+
+/* Where the file system cannot rename without replacing, mkdir finds out who was first. */
+static int rename_new(const char *from, const char *to)
+{
+	if (!renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE))
+		return 0;
+	if (errno != EINVAL || mkdir(to, 0700))
+		return -1;
+	return rename(from, to);
+}
+
+/* The name itself is on disk when the folder that it stands in is. */
+static int sync_parent(const struct folder *f)
+{
+	char *copy = strdup(f->name);
+	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, err = 0;
+
+	if (fd < 0 || fsync(fd) < 0)
+		err = failed(f, "cannot make its name permanent");
+	if (fd >= 0)
+		close(fd);
+	free(copy);
+	return err;
+}
+
+static int publish(const struct folder *f)
+{
+	if (fsync(f->fd) < 0)
+		return failed(f, f->tmp);
+	if (rename_new(f->tmp, f->name))
+		return errno == EEXIST ? exists(f) : failed(f, "rename");
+	return 0;
+}
+
+static int write_files(struct vmm *vm, const struct folder *f,
+		       void (*progress)(void *arg, uint64_t done), void *arg)
+{
+	struct vmm_snapshot_writer w = { 0 };
+	int err = vmm_state_save(vm, &w);
+
+	if (!err)
+		err = write_ram(vm, f, progress, arg);
+	if (!err)
+		err = vmm_snapshot_finish(&w);
+	if (!err)
+		err = write_state(f, &w);
+	free(w.data);
+	return err;
+}
+
+int vmm_save(struct vmm *vm, const char *dir, void (*progress)(void *arg, uint64_t done), void *arg)
+{
+	struct folder f = { .fd = -1 };
+	int err = name_folder(&f, dir);
+
+	if (!err)
+		err = make_folder(&f);
+	if (!err) {
+		err = write_files(vm, &f, progress, arg);
+		if (!err)
+			err = publish(&f);
+		if (err)
+			remove_folder(&f);
+		close(f.fd);
+		if (!err)
+			err = sync_parent(&f);
+	}
+	free(f.tmp);
+	free(f.name);
+	return err;
+}
