@@ -32,59 +32,90 @@ static int set_address(struct sockaddr_un *a, const char *path)
 	return 0;
 }
 
-/* A socket file that nobody listens on is left over from a process that died. */
+/* A socket that nobody listens on is left over from a process that died. Nothing else is. */
 static bool is_stale(const struct sockaddr_un *a)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool stale = fd >= 0 && connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0 &&
-		     errno == ECONNREFUSED;
+	struct stat st;
+	bool stale;
+	int fd;
 
+	if (lstat(a->sun_path, &st) || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	stale = fd >= 0 && connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0 &&
+		errno == ECONNREFUSED;
 	if (fd >= 0)
 		close(fd);
 	return stale;
 }
 
+static int cannot_listen(const char *path)
+{
+	return apf_error_set(-errno, "control socket %s: %s", path,
+			     errno == EEXIST ? "exists already, and is not a socket that nobody listens on"
+					     : strerror(errno));
+}
+
 /*
- * Who sees the file can connect: it gets its name when it is listened on. An existing
- * file is never replaced.
+ * Who sees the file can connect: it gets its name when it is listened on, until then it lies
+ * in a folder that nobody else has. An existing file is never replaced.
  */
-static int name_listener(int fd, const char *path)
+static int name_listener(struct control *c, const char *folder)
 {
 	struct sockaddr_un own;
-	char name[2 * sizeof(own.sun_path)];
+	char name[sizeof(own.sun_path)];
+	struct stat st;
 	int err;
 
-	snprintf(name, sizeof(name), "%s.new", path);
+	if ((size_t)snprintf(name, sizeof(name), "%s/s", folder) >= sizeof(name))
+		return apf_error_set(-ENAMETOOLONG, "control socket %s: too long a name", c->path);
 	err = set_address(&own, name);
 	if (err)
 		return err;
-	unlink(name);
-	if (bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0 || listen(fd, CONTROL_CLIENTS) < 0 ||
-	    link(name, path) < 0)
-		err = apf_error_set(-errno, "control socket %s: %s", path, strerror(errno));
+	if (bind(c->listen_fd, (struct sockaddr *)&own, sizeof(own)) < 0)
+		return cannot_listen(c->path);
+	if (chmod(name, 0600) < 0 || listen(c->listen_fd, CONTROL_CLIENTS) < 0 || stat(name, &st) < 0 ||
+	    link(name, c->path) < 0) {
+		err = cannot_listen(c->path);
+	} else {
+		c->dev = st.st_dev;
+		c->ino = st.st_ino;
+	}
 	unlink(name);
 	return err;
 }
 
-static int listen_at(const char *path)
+static int listen_at(struct control *c)
 {
 	struct sockaddr_un a;
-	int fd, err = set_address(&a, path);
-	mode_t mask;
+	int err = set_address(&a, c->path);
+	char *folder;
 
 	if (err)
 		return err;
 	if (is_stale(&a))
-		unlink(path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return apf_error_set(-errno, "control socket: %s", strerror(errno));
-	mask = umask(0077);
-	err = name_listener(fd, path);
-	umask(mask);
-	if (err)
-		close(fd);
-	return err ? err : fd;
+		unlink(c->path);
+	c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->listen_fd < 0)
+		return cannot_listen(c->path);
+	if (asprintf(&folder, "%s.XXXXXX", c->path) < 0)
+		return apf_error_set(-ENOMEM, "control socket: out of memory");
+	if (mkdtemp(folder)) {
+		err = name_listener(c, folder);
+		rmdir(folder);
+	} else {
+		err = cannot_listen(c->path);
+	}
+	free(folder);
+	return err;
+}
+
+/* What stands there now may be somebody else's. */
+static bool is_ours(const struct control *c)
+{
+	struct stat st;
+
+	return c->ino && !lstat(c->path, &st) && st.st_dev == c->dev && st.st_ino == c->ino;
 }
 
 int control_open(struct control *c, struct vmm *vm, const char *path, uint64_t start_ns)
@@ -99,9 +130,8 @@ int control_open(struct control *c, struct vmm *vm, const char *path, uint64_t s
 		return 0;
 	c->path = strdup(path);
 	if (!c->path)
-		return -ENOMEM;
-	c->listen_fd = listen_at(path);
-	return c->listen_fd < 0 ? c->listen_fd : 0;
+		return apf_error_set(-ENOMEM, "control socket: out of memory");
+	return listen_at(c);
 }
 
 static void drop(struct control *c, struct control_client *cl)
@@ -419,9 +449,9 @@ void control_close(struct control *c)
 	for (unsigned int i = 0; i < CONTROL_CLIENTS; i++)
 		if (c->clients[i].fd >= 0)
 			drop(c, &c->clients[i]);
-	if (c->listen_fd >= 0) {
-		close(c->listen_fd);
+	if (c->path && is_ours(c))
 		unlink(c->path);
-	}
+	if (c->listen_fd >= 0)
+		close(c->listen_fd);
 	free(c->path);
 }

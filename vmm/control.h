@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define CONTROL_CLIENTS		8u
 #define CONTROL_LINE_MAX	8192u
@@ -37,11 +38,16 @@ struct control {
 	uint64_t start_ns;
 	int listen_fd;		/* -1: no socket */
 	char *path;
+	dev_t dev;		/* the file that is ours, once ino is not 0 */
+	ino_t ino;
 	struct control_client clients[CONTROL_CLIENTS];
 	struct control_job job;
 };
 
-/* Make the socket (path NULL: none). 0 or negative errno + apf_error. */
+/*
+ * Make the socket (path NULL: none). A socket that nobody listens on is replaced, anything else
+ * that has the name stays: -EEXIST. 0 or negative errno + apf_error.
+ */
 int control_open(struct control *c, struct vmm *vm, const char *path, uint64_t start_ns);
 /* Tell whoever waits why nothing comes any more, and remove the socket. */
 void control_close(struct control *c);
