@@ -5,6 +5,8 @@
 
 #include <cli/cli.h>
 
+struct session;
+
 /* The subcommands. start_ns: CLOCK_MONOTONIC at the start of main. Return the exit code. */
 int cmd_doctor(int argc, char **argv, uint64_t start_ns);
 int cmd_run(int argc, char **argv, uint64_t start_ns);
@@ -18,6 +20,7 @@ int cmd_restore(int argc, char **argv, uint64_t start_ns);
 /* Options that `run` and `restore` have in common. Texts point into argv but for input. */
 struct vm_options {
 	enum apf_delivery delivery;
+	bool has_delivery;	/* it was given */
 	enum apf_abi_id abi;	/* 0: not given */
 	enum apf_halt halt;
 	const char *control, *serial, *json, *until;
@@ -30,7 +33,7 @@ struct vm_options {
 
 enum {
 	OPT_DELIVERY = 256, OPT_CONTROL, OPT_SERIAL, OPT_INPUT, OPT_MARK, OPT_UNTIL, OPT_JSON,
-	OPT_HALT, OPT_TIMEOUT, OPT_ABI, OPT_OWN,		/* a command's own numbers start here */
+	OPT_HALT, OPT_TIMEOUT, OPT_ABI, OPT_LATENCY, OPT_TRACE, OPT_PRELOAD, OPT_RECORD, OPT_OWN,		/* a command's own numbers start here */
 };
 
 #define VM_LONG_OPTIONS							\
@@ -76,12 +79,47 @@ void vm_options_finish(struct vm_options *o);
 /* "\n", "\t", "\r", "\\", "\0", "\xHH" to bytes. 0, -EINVAL or -ENOMEM; *out is to be freed. */
 int unescape(const char *text, char **out, size_t *len);
 
+/* --- paging.c --- */
+
+/* Options of VMs whose memory is fetched: of `restore` and `run --lazy`. */
+struct paging_options {
+	const char *latency, *trace, *preload, *record;		/* NULL: not given */
+};
+
+#define PAGING_LONG_OPTIONS						\
+	{ "latency", required_argument, NULL, OPT_LATENCY },		\
+	{ "trace", required_argument, NULL, OPT_TRACE },		\
+	{ "preload", required_argument, NULL, OPT_PRELOAD },		\
+	{ "record", required_argument, NULL, OPT_RECORD }
+
+#define PAGING_OPTIONS_HELP								\
+	"  --latency D        every fetch takes D longer: 20ms, 500us (a latency filter in front)\n" \
+	"  --trace FILE       write what happened as Chrome trace JSON: opens in ui.perfetto.dev\n" \
+	"  --record FILE      at the end write the list of all pages that were fetched\n"	\
+	"  --preload FILE     before the start fetch the pages of such a list, all at once\n"
+
+#define PAGING_REPORT_HELP								\
+	"At the end the numbers of the run are printed to stderr, each with what it is; with\n"	\
+	"--json they are written as JSON instead.\n"
+
+/* Take one of PAGING_LONG_OPTIONS; as vm_option. */
+int paging_option(struct paging_options *p, int c, const char *arg, const char *command);
+
+/*
+ * Run a VM whose memory comes from the store of this specification, to its end: create it,
+ * fetch what is to be there, have load(vm, what) fill in the rest (0 or negative errno), start.
+ * The delivery is chosen if the options do not say it. Returns the exit code.
+ */
+int paging_run(const struct paging_options *p, struct session *s, struct vmm_config *cfg,
+	       const char *spec, int (*load)(struct vmm *vm, const void *what), const void *what);
+
 /* --- session.c --- */
 
 struct session {
 	const struct vm_options *options;
 	const char *command;
 	uint64_t start_ns;
+	bool lazy;		/* memory is fetched when it is touched: worth a report */
 	uint64_t preloaded;	/* pages fetched before the start */
 	int serial_fd;
 };
@@ -94,7 +132,7 @@ void session_config(const struct session *s, struct vmm_config *cfg);
 /* Run a VM that is ready to start until it ends, and report. Returns the exit code. */
 int session_run(struct session *s, struct vmm *vm, struct apf_store *store);
 struct kvm_counts;
-/* Say how a VM ended and write the JSON. threads: -1 if unknown. Returns the exit code. */
+/* Say how a VM ended, and its numbers if they are wanted. threads: -1 if unknown. Returns the exit code. */
 int session_report(const struct session *s, struct vmm *vm, struct apf_store *store,
 		   const struct kvm_counts *counts, int64_t threads);
 void session_close(struct session *s);
@@ -107,6 +145,8 @@ struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t
 			       struct json_object *stores);
 /* Statistics of the store's layers that keep some, or NULL. The VM's pager must be alive. */
 struct json_object *report_stores(struct vmm *vm, struct apf_store *store);
+/* Print a run for people: one number a line, with what it is. Takes the object over. */
+void report_print(struct json_object *o, FILE *f);
 /* debug_exit: what the guest wrote, if it ended by that. */
 int exit_code(enum vmm_end end, int64_t debug_exit);
 

@@ -84,7 +84,7 @@ static void check_capabilities(struct doctor *d, int kvm_fd)
 		doctor_arch.check(d, &p);
 }
 
-static void check_kvm(struct doctor *d)
+static void check_kvm(struct doctor *d, bool measure)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), err = errno;
 
@@ -94,7 +94,8 @@ static void check_kvm(struct doctor *d)
 		   fd < 0 ? strerror(err) : "can be opened");
 	if (fd < 0)
 		return;
-	check_speed(d, fd);
+	if (measure)
+		check_speed(d, fd);
 	check_capabilities(d, fd);
 	close(fd);
 }
@@ -123,13 +124,58 @@ static void check_memory(struct doctor *d)
 		   "io_uring: no thread waits for a page");
 }
 
-/* Does everything work that one of these needs? */
-static bool all_ok(const struct doctor *d, unsigned int needed)
+const struct check *doctor_missing(const struct doctor *d, unsigned int needed)
 {
 	for (unsigned int i = 0; i < d->n; i++)
 		if ((d->checks[i].needed & needed) && !d->checks[i].ok)
-			return false;
-	return true;
+			return &d->checks[i];
+	return NULL;
+}
+
+/* Does everything work that one of these needs? */
+static bool all_ok(const struct doctor *d, unsigned int needed)
+{
+	return !doctor_missing(d, needed);
+}
+
+/* KVM's own knows one generation, and x86. */
+static const char *kernel_lacks(const struct doctor *d, enum apf_abi_id abi)
+{
+	const struct check *missing = doctor_missing(d, FOR_RESTORE | FOR_KERNEL);
+
+	if (!vmm_machine.kernel_delivery)
+		return "KVM has none here";
+	if (abi != APF_ABI_X86_INT)
+		return "KVM has not this guest's generation";
+	return missing ? missing->name : NULL;
+}
+
+enum apf_delivery doctor_best(const struct doctor *d, enum apf_abi_id abi, char *why, size_t size)
+{
+	const struct check *user = doctor_missing(d, FOR_RESTORE | FOR_USER);
+	const char *kernel = kernel_lacks(d, abi);
+
+	if (!user) {
+		snprintf(why, size, "libapf tells the guest of missing pages; this host can do it");
+		return APF_DELIVERY_USER;
+	}
+	if (!kernel) {
+		snprintf(why, size, "KVM tells the guest of missing pages; user lacks %s here: %s",
+			 user->name, user->fix);
+		return APF_DELIVERY_KERNEL;
+	}
+	snprintf(why, size, "a processor stands still for a missing page; user lacks %s here: %s; "
+		 "kernel: %s", user->name, user->fix, kernel);
+	return APF_DELIVERY_SYNC;
+}
+
+enum apf_delivery doctor_choose(enum apf_abi_id abi, char *why, size_t size)
+{
+	struct doctor d = { 0 };
+
+	check_kvm(&d, false);
+	check_memory(&d);
+	return doctor_best(&d, abi, why, size);
 }
 
 static struct json_object *as_json(const struct doctor *d)
@@ -217,7 +263,7 @@ int cmd_doctor(int argc, char **argv, uint64_t start_ns)
 	if (optind < argc)
 		return usage_error("doctor", "'%s' is no option", argv[optind]);
 	uname(&d.uts);
-	check_kvm(&d);
+	check_kvm(&d, true);
 	check_memory(&d);
 	if (json)
 		json_write(as_json(&d), "-");

@@ -32,6 +32,16 @@ struct doctor {
 void doctor_add(struct doctor *d, const char *name, bool ok, unsigned int needed, const char *fix,
 		const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
+/* The first check that is not fine and that one of these needs, or NULL. */
+const struct check *doctor_missing(const struct doctor *d, unsigned int needed);
+/*
+ * The best of the modes that work by these checks, for a guest that was or is to be offered this
+ * generation; why: a text for the operator, what the modes before it lack included.
+ */
+enum apf_delivery doctor_best(const struct doctor *d, enum apf_abi_id abi, char *why, size_t size);
+/* The same of this host: makes the checks, less the time measurements. */
+enum apf_delivery doctor_choose(enum apf_abi_id abi, char *why, size_t size);
+
 /* What an architecture supplies. */
 struct doctor_arch {
 	const char *no_kvm;	/* what to do where there is no KVM */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The numbers of a run as JSON. What this delivery mode or host cannot know is null. */
+/* The numbers of a run, as JSON and for people. What this delivery mode or host cannot know is null. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -56,6 +56,57 @@ static struct json_object *marks(struct vmm *vm)
 	return list;
 }
 
+/* What each number is, in the order in which people see them. */
+static const struct {
+	const char *key, *words;
+} legend[] = {
+	{ "delivery", "how the guest is told of missing pages: user, by libapf; kernel, by KVM; sync, not" },
+	{ "abi", "generation of the protocol that the guest is offered" },
+	{ "cpus", "virtual processors" },
+	{ "mem", "bytes of guest memory" },
+	{ "first_instruction_ms", "ms from the start of apf until the guest first wrote to a device" },
+	{ "run_ms", "ms from the start of apf to the end of the VM" },
+	{ "preloaded", "pages of 4 KiB that were fetched before the start" },
+	{ "pages", "pages that were fetched in all" },
+	{ "pages_zero", "of these, pages that the store knew to be zero: nothing was read" },
+	{ "np", "faults of which the guest was told \"page not present\", so that it ran something else" },
+	{ "ready", "times it was told that such a page has come" },
+	{ "broadcasts", "times it was told to wake every task that waits for a page" },
+	{ "halts", "faults at which a processor stood still instead, halted: interrupts were served" },
+	{ "waits", "faults at which it stood still outside the guest: nothing was served" },
+	{ "msi_blocked", "ready interrupts that could not be raised at once and were tried again" },
+	{ "max_outstanding", "most faults (user) or pages (kernel, sync) on their way at once" },
+	{ "host_threads", "most threads on the host for this VM: apf's and KVM's kernel workers" },
+	{ "retries", "reads of the store that failed and were tried again" },
+	{ "failed", "pages that are lost for good" },
+	{ "debug_exit", "what the guest wrote to the debug-exit register" },
+	{ "end", "why the VM ended" },
+};
+
+#define LEGEND_LENGTH (sizeof(legend) / sizeof(*legend))
+
+static struct json_object *words_of_all(void)
+{
+	struct json_object *o = json_object_new_object();
+
+	for (size_t i = 0; i < LEGEND_LENGTH; i++)
+		add(o, legend[i].key, json_object_new_string(legend[i].words));
+	return o;
+}
+
+/* What cannot be known, and the debug exit of a guest that made none, is left out. */
+void report_print(struct json_object *o, FILE *f)
+{
+	for (size_t i = 0; i < LEGEND_LENGTH; i++) {
+		struct json_object *value = json_object_object_get(o, legend[i].key);
+
+		if (value)
+			fprintf(f, "  %-20s %12s  %s\n", legend[i].key, json_object_get_string(value),
+				legend[i].words);
+	}
+	json_object_put(o);
+}
+
 /* Faults by what became of them: from the engine, or, in kernel mode, from KVM. */
 static void add_faults(struct json_object *o, struct vmm *vm, const struct kvm_counts *kvm)
 {
@@ -104,6 +155,7 @@ struct json_object *report_run(struct vmm *vm, const struct session *s, uint64_t
 	add(o, "end", json_object_new_string(vmm_end_name(vmm_ended(vm))));
 	add(o, "debug_exit", number(vmm_debug_exit(vm)));
 	add(o, "end_text", guest_text(vmm_end_text(vm)));
+	add(o, "legend", words_of_all());
 	return o;
 }
 

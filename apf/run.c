@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* apf run: boot a kernel in a VM whose memory is all there. */
+/* apf run: boot a kernel in a VM whose memory is all there, or all missing (--lazy). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 
 #include "commands.h"
 
-enum { OPT_KERNEL = OPT_OWN, OPT_INITRD, OPT_MODULE, OPT_CMDLINE, OPT_MEM, OPT_CPUS };
+enum { OPT_KERNEL = OPT_OWN, OPT_INITRD, OPT_MODULE, OPT_CMDLINE, OPT_MEM, OPT_CPUS, OPT_LAZY };
 
 static const struct option longs[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -17,6 +17,8 @@ static const struct option longs[] = {
 	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
 	{ "mem", required_argument, NULL, OPT_MEM },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
+	{ "lazy", no_argument, NULL, OPT_LAZY },
+	PAGING_LONG_OPTIONS,
 	VM_LONG_OPTIONS,
 	{ NULL, 0, NULL, 0 },
 };
@@ -24,8 +26,8 @@ static const struct option longs[] = {
 static const char help[] =
 "usage: apf run --kernel FILE [OPTION]...\n"
 "\n"
-"Boot a kernel in a VM. Its memory is all there; take a snapshot and restore it to\n"
-"see pages fetched on demand.\n"
+"Boot a kernel in a VM. Its memory is all there, unless you say --lazy: then every page but\n"
+"those of the boot image is missing until the guest touches it.\n"
 "\n"
 "  --kernel FILE      x86: bzImage, 64-bit ELF, or a multiboot (version 1) image;\n"
 "                     arm64: Image (not a compressed one) or ELF\n"
@@ -35,12 +37,21 @@ static const char help[] =
 "  --cmdline TEXT     kernel command line (default \"console=ttyS0\"; multiboot: empty)\n"
 "  --mem SIZE         memory, like 512K, 256M, 8G (default 256M)\n"
 "  --cpus N           virtual processors (default 1)\n"
-"  --delivery MODE    what the guest is offered: user (default), kernel (not on arm64), sync\n"
+"  --delivery MODE    how the guest is told of a page that is on its way: user, by libapf;\n"
+"                     kernel, by KVM (not on arm64); sync, not at all. Default: user;\n"
+"                     with --lazy the first of these that works on this host\n"
 "  --abi GENERATION   of the protocol: x86: int (default, what today's Linux speaks), rfc,\n"
 "                     2010; arm64: arm64\n"
+"  --lazy             memory is fetched page by page when it is touched, and a fetched page is\n"
+"                     zero; what follows goes with it:\n"
+PAGING_OPTIONS_HELP
 VM_OPTIONS_HELP
 "\n"
+"With --lazy: "
+PAGING_REPORT_HELP
+"\n"
 "Examples:\n"
+"  apf run --lazy --kernel vmlinuz --initrd initrd.img --latency 1ms\n"
 "  apf run --kernel vmlinuz --initrd initrd.img --mem 512M --cpus 2 --control /tmp/vm\n"
 "  apf run --kernel test.elf --until 'all done' --timeout 10\n"
 "\n"
@@ -48,8 +59,10 @@ VM_EXIT_CODES_HELP;
 
 struct run {
 	struct vm_options vm;
+	struct paging_options paging;
 	struct vmm_boot boot;
 	uint64_t mem, cpus;
+	bool lazy;
 };
 
 static int add_file(struct vmm_boot *b, const char *path, const char *text)
@@ -73,7 +86,12 @@ static int option_module(struct vmm_boot *b, char *arg)
 
 static int option(struct run *r, int c, char *arg)
 {
+	int code;
+
 	switch (c) {
+	case OPT_LAZY:
+		r->lazy = true;
+		return 0;
 	case OPT_KERNEL:
 		r->boot.kernel = arg;
 		return 0;
@@ -91,24 +109,41 @@ static int option(struct run *r, int c, char *arg)
 	case OPT_CPUS:
 		return parse_number("run", "--cpus", arg, 1, vmm_machine.cpus_max, &r->cpus);
 	}
-	return vm_option(&r->vm, c, arg, "run");
+	code = paging_option(&r->paging, c, arg, "run");
+	return code == 1 ? vm_option(&r->vm, c, arg, "run") : code;
+}
+
+static int load(struct vmm *vm, const void *what)
+{
+	return vmm_boot(vm, what);
+}
+
+/* A VM whose memory is all there. Returns the exit code. */
+static int run_filled(struct session *s, const struct vmm_config *cfg, const struct vmm_boot *what)
+{
+	struct vmm *vm = NULL;
+	int code, err = vmm_create(cfg, &vm);
+
+	if (!err)
+		err = vmm_boot(vm, what);
+	code = err ? failed("run", err) : session_run(s, vm, NULL);
+	vmm_destroy(vm);
+	return code;
 }
 
 static int boot(const struct run *r, uint64_t start_ns)
 {
 	struct vmm_config cfg = { .mem_size = r->mem, .cpus = (unsigned int)r->cpus };
-	struct vmm *vm = NULL;
 	struct session s;
-	int code = session_open(&s, &r->vm, "run", start_ns), err;
+	int code = session_open(&s, &r->vm, "run", start_ns);
 
 	if (code)
 		return code;
 	session_config(&s, &cfg);
-	err = vmm_create(&cfg, &vm);
-	if (!err)
-		err = vmm_boot(vm, &r->boot);
-	code = err ? failed("run", err) : session_run(&s, vm, NULL);
-	vmm_destroy(vm);
+	if (r->lazy)
+		code = paging_run(&r->paging, &s, &cfg, "zero:", load, &r->boot);
+	else
+		code = run_filled(&s, &cfg, &r->boot);
 	session_close(&s);
 	return code;
 }
@@ -129,6 +164,9 @@ int cmd_run(int argc, char **argv, uint64_t start_ns)
 		code = usage_error("run", "'%s' is no option", argv[optind]);
 	if (!code && !r.boot.kernel)
 		code = usage_error("run", "--kernel is missing");
+	if (!code && !r.lazy && (r.paging.latency || r.paging.trace || r.paging.preload ||
+				 r.paging.record))
+		code = usage_error("run", "--latency, --trace, --preload and --record go with --lazy");
 	if (!code) {
 		vm_options_finish(&r.vm);
 		block_signals();

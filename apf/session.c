@@ -39,6 +39,11 @@ void session_config(const struct session *s, struct vmm_config *cfg)
 	};
 }
 
+static bool is_reported(const struct session *s)
+{
+	return s->lazy || s->options->json;
+}
+
 struct watch {
 	int64_t most;
 	bool unknown;
@@ -62,10 +67,10 @@ static int signals_fd(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* The loop's own finish texts are for people; a plain success needs none. */
+/* The loop's own finish texts are for people; a plain success without a report needs none. */
 static void tell_end(const struct session *s, struct vmm *vm, int code)
 {
-	if (code != EXIT_OK)
+	if (code != EXIT_OK || (s->lazy && !s->options->json))
 		fprintf(stderr, "apf %s: %s: %s\n", s->command, vmm_end_name(vmm_ended(vm)),
 			vmm_end_text(vm));
 }
@@ -75,13 +80,17 @@ int session_report(const struct session *s, struct vmm *vm, struct apf_store *st
 {
 	const uint64_t end_ns = vmm_now_ns();
 	const int code = exit_code(vmm_ended(vm), vmm_debug_exit(vm));
+	struct json_object *run = NULL;
 	int err;
 
+	if (is_reported(s))
+		run = report_run(vm, s, end_ns, threads, counts, report_stores(vm, store));
+	if (run && !s->options->json)
+		report_print(run, stderr);
 	tell_end(s, vm, code);
 	if (!s->options->json)
 		return code;
-	err = json_write(report_run(vm, s, end_ns, threads, counts, report_stores(vm, store)),
-			   s->options->json);
+	err = json_write(run, s->options->json);
 	return err ? error(s->command, "--json %s: %s", s->options->json, strerror(-err)) : code;
 }
 
@@ -96,10 +105,10 @@ int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 
 	if (code)
 		return failed(s->command, code);
-	if (s->options->json) {
+	if (is_reported(s)) {
 		loop.tick = sample;
 		loop.arg = &w;
-		if (s->options->delivery != APF_DELIVERY_USER)
+		if (vmm_get_config(vm)->delivery != APF_DELIVERY_USER)
 			counter = kvm_counter_open(vm);
 	}
 	loop.signal_fd = signals_fd();

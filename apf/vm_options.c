@@ -93,6 +93,7 @@ int vm_option(struct vm_options *o, int c, const char *arg, const char *command)
 {
 	switch (c) {
 	case OPT_DELIVERY:
+		o->has_delivery = true;
 		return parse_delivery(command, arg, &o->delivery);
 	case OPT_ABI:
 		return option_abi(o, arg, command);

@@ -75,13 +75,15 @@ static int load_files(struct vmm *vm, const struct vmm_boot *boot, struct vmm_bo
 		      const int *fds)
 {
 	struct vmm_boot_entry entry;
+	struct vmm_ram ram = vm->ram;
 	void *kernel;
 	int err = vmm_read_file(boot->kernel, KERNEL_MAX, &kernel, &args->kernel_len);
 
 	if (err)
 		return err;
 	args->kernel = kernel;
-	err = vmm_machine_load_kernel(&vm->ram, args, &entry);
+	ram.mem = vm->mem;
+	err = vmm_machine_load_kernel(&ram, args, &entry);
 	free(kernel);
 	for (unsigned int i = 0; !err && i < args->nr_files; i++)
 		err = read_all(fds[i], args->files[i].where, args->files[i].len, boot->files[i].path);

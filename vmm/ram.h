@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <apf/kvm.h>
+#include <apf/memory.h>
 
 /* Where a machine has RAM. */
 struct vmm_ram_layout {
@@ -22,13 +23,15 @@ struct vmm_ram {
 	uint8_t *base;			/* view B */
 	struct apf_kvm_slot slots[2];
 	unsigned int nr_slots;
+	/* Not NULL: what is asked for is fetched from it first, all at once: where a kernel is put. */
+	struct apf_mem *mem;
 };
 
 /* Lay out `size` bytes (a multiple of 4096) at base. */
 void vmm_ram_init(struct vmm_ram *ram, const struct vmm_ram_layout *layout, void *base,
 		  uint64_t size);
 
-/* Where the VMM sees [gpa, gpa + len), or NULL if that is not all RAM. */
+/* Where the VMM sees [gpa, gpa + len), or NULL if that is not all RAM, or a page of it is lost. */
 void *vmm_ram_at(const struct vmm_ram *ram, uint64_t gpa, uint64_t len);
 
 #endif

@@ -65,7 +65,7 @@ struct vmm_config {
 	enum apf_delivery delivery;
 	enum apf_abi_id abi;		/* 0: the machine's */
 	enum apf_halt halt;
-	struct apf_store *store;	/* taken over, also on failure; NULL: RAM starts empty */
+	struct apf_store *store;	/* taken over, also on failure; NULL: RAM is all there, and zero */
 	struct vmm_console_config console;
 	const char *input;		/* bytes for the guest's serial port; copied */
 	size_t input_len;
@@ -92,7 +92,11 @@ struct vmm_boot {
 	} files[VMM_BOOT_FILES_MAX];	/* multiboot: modules; others: at most one, the initrd */
 	unsigned int nr_files;
 };
-/* Load a kernel and set vCPU 0 to its entry; the others wait for it. 0 or negative errno. */
+/*
+ * Load a kernel and set vCPU 0 to its entry; the others wait for it. With a store (of zeroes: a kernel
+ * expects nothing else) the pages that the kernel and its files lie in are fetched here, the rest of
+ * RAM when the guest touches it. 0 or negative errno.
+ */
 int vmm_boot(struct vmm *vm, const struct vmm_boot *boot);
 
 /* Read a file of at most max bytes; *bytes is the caller's to free. 0 or negative errno. */

@@ -6,6 +6,7 @@
 #include "store/loop.h"
 
 extern const struct apf_store_ops apf_store_file;
+extern const struct apf_store_ops apf_store_zero;
 extern const struct apf_store_ops apf_store_latency;
 extern const struct apf_store_ops apf_store_error;
 extern const struct apf_store_ops apf_store_stats;

@@ -12,7 +12,7 @@
 #define MAX_KINDS	32
 
 static const struct apf_store_ops *kinds[MAX_KINDS] = {
-	&apf_store_file, &apf_store_latency, &apf_store_error, &apf_store_stats,
+	&apf_store_file, &apf_store_zero, &apf_store_latency, &apf_store_error, &apf_store_stats,
 };
 
 static const struct apf_store_ops *find_kind(const char *name, size_t len)

@@ -22,6 +22,7 @@ static void test_refused_with_a_reason(void **state)
 		{ "file:", "needs a path", -EINVAL },
 		{ "file:/nowhere/at all", "/nowhere/at all", -ENOENT },
 		{ "file:/dev/null", "neither a regular file nor a block device", -EINVAL },
+		{ "zero:64M", "takes no argument", -EINVAL },
 		{ "latency:20ms", "needs a store behind it", -EINVAL },
 		{ "latency:20ms,", "no store or filter", -EINVAL },
 		{ "latency,file:PATH", "is not D or MIN-MAX", -EINVAL },
@@ -93,6 +94,22 @@ static void test_a_path_may_contain_commas_and_colons(void **state)
 	unlink(odd);
 }
 
+static void test_every_page_of_zero_is_known_to_be_zero(void **state)
+{
+	const uint64_t pages[] = { 0, 12345678 };
+	char buf[4 * APF_PAGE_SIZE] = "untouched";
+	struct request r;
+	struct drive d;
+
+	drive_open(&d, "zero:");
+	for (int i = 0; i < 2; i++) {
+		assert_true(d.store->size > (pages[i] + 4) * APF_PAGE_SIZE);
+		assert_int_equal(drive_read(&d, pages[i], 4, buf, &r), APF_IO_ZERO);
+	}
+	assert_string_equal(buf, "untouched");
+	drive_close(&d);
+}
+
 static int open_any(struct apf_store *s, const char *arg)
 {
 	s->size = 42;
@@ -127,6 +144,7 @@ int main(void)
 		cmocka_unit_test(test_refused_with_a_reason),
 		cmocka_unit_test(test_filters_stack_from_left_to_right_and_inherit_the_size),
 		cmocka_unit_test(test_a_path_may_contain_commas_and_colons),
+		cmocka_unit_test(test_every_page_of_zero_is_known_to_be_zero),
 		cmocka_unit_test(test_stores_of_others_can_be_registered),
 	};
 

@@ -124,6 +124,42 @@ def check_restore(guest, delivery, job):
         check(result["max_outstanding"] > 1, "never two faults outstanding")
 
 
+def check_data(result):
+    done = numbers(result, "@apf done")
+    check(done["bytes"] == TASKS * PAGES * PAGE_SIZE and done["wrong"] == 0, json.dumps(done))
+
+
+def check_lazy_boot(guest, delivery):
+    """Nothing but the boot image is there. The tasks touch their pages of zeroes when they fill them."""
+    code = subprocess.run(guest.run("--lazy", "--delivery", delivery, "--latency", LATENCY, "--until",
+                                    "@apf done", "--record", guest.path("record"), words="auto=1"),
+                          check=False).returncode
+    check(code == 0, f"exit code {code}")
+    result = guest.result()
+    counts = numbers(result, "@apf counts")
+    check_data(result)
+    check(result["preloaded"] > 0, "the boot image was not there")
+    check(result["pages"] == result["pages_zero"] >= result["preloaded"] + TASKS * PAGES,
+          f"{result['pages']} pages, {result['pages_zero']} of them zero")
+    check(result["pages"] < (64 << 20) / PAGE_SIZE, "all of memory was fetched")
+    check((counts["np"] > 0) == (delivery != "sync"), f"{counts['np']} NPs")
+    check(os.path.getsize(guest.path("record")) > 0, "no list of pages")
+    missing = set(result) - {"marks", "stores", "end_text", "legend"} - set(result["legend"])
+    check(not missing, f"no words for {missing}")
+
+
+def check_report(guest):
+    """Without --delivery and --json: what was chosen, then each number with what it is."""
+    command = [APF, "run", "--lazy", "--kernel", KERNEL, "--mem", "64M", "--cmdline", "tasks=4 pages=4",
+               "--until", "@apf ready", "--timeout", LIMIT]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                          check=False)
+    first, *_, last = done.stderr.splitlines()
+    check(done.returncode == 0 and first.startswith("apf run: --delivery user: "), done.stderr)
+    check(re.search(r"^ +np +\d+  faults of which the guest was told", done.stderr, re.M), done.stderr)
+    check(last.startswith("apf run: until: "), done.stderr)
+
+
 def check_exit(guest, words, script, code, value):
     got = subprocess.run(guest.run("--input", script, words=words), check=False,
                          stderr=subprocess.DEVNULL).returncode
@@ -138,6 +174,11 @@ def cases(guests):
         guests[1], "", "exit 16\\n", 33, 16)
     yield "test_a_job_from_the_command_line_ends_with_debug_exit", "", lambda: check_exit(
         guests[2], "auto=1 mode=pipe", "", 8, 0)
+    yield "test_a_lazy_boot_says_in_words_what_was_chosen_and_what_happened", "user", lambda: check_report(
+        guests[1])
+    for mode in MODES:
+        yield (f"test_a_lazy_boot_fetches_what_is_touched_{mode}", mode,
+               lambda mode=mode: check_lazy_boot(guests[2], mode))
     for cpus, guest in guests.items():
         yield f"test_multiboot_kernel_boots_and_is_saved_on_{cpus}_cpus", "", guest.boot_and_save
         for mode in MODES:

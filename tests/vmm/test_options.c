@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <apf/commands.h>
+#include <apf/doctor.h>
 
 /* Complaints go to stderr; keep the test's output readable. */
 static int quiet(void **state)
@@ -135,7 +136,11 @@ static void test_wrong_usage_ends_with_code_2(void **state)
 		{ cmd_run, { "run", "--kernel", "k", "word" } },
 		{ cmd_restore, { "restore", "--delivery", "user" } },
 		{ cmd_run, { "run", "--kernel", "k", "--abi", "2020" } },
-		{ cmd_restore, { "restore", "dir" } },
+		{ cmd_restore, { "restore" } },
+		{ cmd_run, { "run", "--kernel", "k", "--latency", "1ms" } },
+		{ cmd_run, { "run", "--kernel", "k", "--trace", "t" } },
+		{ cmd_run, { "run", "--lazy", "--kernel", "k", "--latency", "soon" } },
+		{ cmd_run, { "run", "--lazy" } },
 		{ cmd_restore, { "restore", "dir", "--delivery", "user", "--latency", "soon" } },
 		{ cmd_restore, { "restore", "dir", "--delivery", "user", "--input", "\\q" } },
 		{ cmd_snapshot, { "snapshot" } },
@@ -150,8 +155,7 @@ static void test_wrong_usage_ends_with_code_2(void **state)
 
 static void test_what_is_not_there_ends_with_code_1(void **state)
 {
-	static const char *const restore[] = { "restore", "/nonexistent", "--delivery", "user",
-					       NULL };
+	static const char *const restore[] = { "restore", "/nonexistent", NULL };
 	static const char *const snapshot[] = { "snapshot", "--control", "/nonexistent", "--to",
 						"d", NULL };
 	static const char *const show[] = { "snapshot", "--show", "/nonexistent", NULL };
@@ -159,6 +163,34 @@ static void test_what_is_not_there_ends_with_code_1(void **state)
 	assert_int_equal(call(cmd_restore, restore), EXIT_ERROR);
 	assert_int_equal(call(cmd_snapshot, snapshot), EXIT_ERROR);
 	assert_int_equal(call(cmd_snapshot, show), EXIT_ERROR);
+}
+
+/* A host where these checks, and no others, found something missing. */
+static struct doctor host_without(unsigned int a, unsigned int b)
+{
+	struct doctor d = { 0 };
+
+	doctor_add(&d, "fine", true, FOR_RESTORE | FOR_USER | FOR_KERNEL, NULL, " ");
+	doctor_add(&d, "first", !a, a, "mend the first", " ");
+	doctor_add(&d, "second", !b, b, "mend the second", " ");
+	return d;
+}
+
+static void test_delivery_by_itself_is_the_best_that_works_here(void **state)
+{
+	const enum apf_delivery next = vmm_machine.kernel_delivery ? APF_DELIVERY_KERNEL
+								   : APF_DELIVERY_SYNC;
+	const struct doctor all = host_without(0, 0), user = host_without(FOR_USER, 0);
+	const struct doctor both = host_without(FOR_USER, FOR_KERNEL);
+	const struct doctor numbers = host_without(FOR_NUMBERS, FOR_LINUX);
+	char why[256];
+
+	assert_int_equal(doctor_best(&all, APF_ABI_X86_INT, why, sizeof(why)), APF_DELIVERY_USER);
+	assert_int_equal(doctor_best(&numbers, APF_ABI_X86_INT, why, sizeof(why)), APF_DELIVERY_USER);
+	assert_int_equal(doctor_best(&user, APF_ABI_X86_INT, why, sizeof(why)), next);
+	assert_non_null(strstr(why, "user lacks first here: mend the first"));
+	assert_int_equal(doctor_best(&both, APF_ABI_X86_INT, why, sizeof(why)), APF_DELIVERY_SYNC);
+	assert_int_equal(doctor_best(&user, APF_ABI_X86_2010, why, sizeof(why)), APF_DELIVERY_SYNC);
 }
 
 static void test_each_end_has_its_exit_code(void **state)
@@ -200,6 +232,7 @@ int main(void)
 		cmocka_unit_test(test_what_the_machine_does_not_have_is_wrong_usage),
 		cmocka_unit_test(test_wrong_usage_ends_with_code_2),
 		cmocka_unit_test(test_what_is_not_there_ends_with_code_1),
+		cmocka_unit_test(test_delivery_by_itself_is_the_best_that_works_here),
 		cmocka_unit_test(test_each_end_has_its_exit_code),
 		cmocka_unit_test(test_debug_exit_has_codes_of_its_own),
 	};
