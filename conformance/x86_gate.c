@@ -48,6 +48,8 @@ void conf_check_as_2010(struct conf *c)
 	conf_expect(c, "I6", !(read_msr(&vm, APF_MSR_EN, NULL) & APF_EN_INT), "EN bit 3 is set");
 	n = conf_job(&vm, "I6", "touch");
 	t = conf_tokens(&vm);
+	conf_expect(c, "I5 I6", conf_number(conf_ask(&vm, "@apf area", "area"), "token"),
+		    "no notification has left its token in the area: \"%s\"", vm.line);
 	conf_expect(c, "I6", t.np && t.np == t.ready && !t.stray && !n.rejected,
 		    "%u NPs, %u readies, %u stray, %llu rejected", t.np, t.ready, t.stray,
 		    (unsigned long long)n.rejected);

@@ -54,7 +54,18 @@ enum apf_guest_abi apf_guest_x86_detect(struct apf_guest *g)
 	return APF_GUEST_X86_RFC;
 }
 
-/* The vector comes first, so that the wake-all of enabling finds it (I3, N9). */
+/* The RFC's guests write EN first; the wake-all of enabling waits for PF2 (I3). */
+static bool switch_on_rfc(struct apf_guest *g, uint64_t en)
+{
+	if (!wrmsr(g, APF_MSR_EN, en))
+		return false;
+	if (wrmsr(g, APF_MSR_INT, g->vector | APF_PF2_ENABLED))
+		return true;
+	wrmsr(g, APF_MSR_EN, 0);
+	return false;
+}
+
+/* INT: the vector comes first, so that the wake-all of enabling finds it (N9). */
 static bool switch_on(struct apf_guest *g, struct apf_guest_cpu *c)
 {
 	uint64_t en = c->phys | APF_EN_ENABLED;
@@ -63,8 +74,8 @@ static bool switch_on(struct apf_guest *g, struct apf_guest_cpu *c)
 		en |= APF_EN_SEND_ALWAYS;
 	if (g->abi != APF_GUEST_X86_2010)
 		en |= APF_EN_INT;
-	if (g->abi == APF_GUEST_X86_RFC && !wrmsr(g, APF_MSR_INT, g->vector | APF_PF2_ENABLED))
-		return false;
+	if (g->abi == APF_GUEST_X86_RFC)
+		return switch_on_rfc(g, en);
 	if (g->abi == APF_GUEST_X86_INT && !wrmsr(g, APF_MSR_INT, g->vector))
 		return false;
 	return wrmsr(g, APF_MSR_EN, en);

@@ -14,7 +14,7 @@
 enum apf_effect {
 	APF_EFFECT_NONE,
 	APF_EFFECT_LOOK,	/* look whether something queued may go out */
-	APF_EFFECT_ENABLE,	/* queue the wake-all (C6), then look */
+	APF_EFFECT_WAKE_ALL,	/* queue a wake-all (C6), then look */
 	APF_EFFECT_DISABLE,	/* drop the set and the queue (C10) */
 	APF_EFFECT_RESTART,	/* both, in this order (A9) */
 };
@@ -47,7 +47,7 @@ struct apf_abi {
 	/* May an NP be delivered now? APF_WHY_ASYNC if so. Changes nothing. */
 	enum apf_why (*np_gate)(const struct apf_vcpu *v, const struct apf_fault *f);
 	/* The part of an NP that lies in guest memory: 0, or -EFAULT and nothing written. */
-	int (*np_write)(struct apf_vcpu *v);
+	int (*np_write)(struct apf_vcpu *v, uint32_t token);
 	void (*np_undo)(struct apf_vcpu *v);
 	/*
 	 * Deliver a token, if the gate for readies lets it through (C15). at: the state

@@ -34,7 +34,7 @@ static int l_ctl_write(struct apf_vcpu *v, uint32_t reg, uint64_t value)
 		return -EINVAL;
 	v->ctl[CTL_EN] = value;
 	if (is_on(value))
-		return APF_EFFECT_ENABLE;
+		return APF_EFFECT_WAKE_ALL;
 	return was ? APF_EFFECT_DISABLE : APF_EFFECT_NONE;
 }
 

@@ -62,7 +62,7 @@ static int write_en(struct apf_vcpu *v, uint64_t en)
 		take_back_token(v);
 	v->ctl[CTL_EN] = en;
 	if (means_enabled(en))
-		return APF_EFFECT_ENABLE;
+		return APF_EFFECT_WAKE_ALL;
 	return was ? APF_EFFECT_DISABLE : APF_EFFECT_NONE;
 }
 

@@ -9,8 +9,7 @@ enum apf_why apf_x86_np_gate(const struct apf_vcpu *v, const struct apf_fault *f
 	return f->paging ? APF_WHY_ASYNC : APF_WHY_NOPAGING;
 }
 
-/* The gate of NP (C11, C14), but at any privilege: the guest must only be able to take it. */
-static bool takes_exceptions(const struct apf_fault *at)
+bool apf_x86_takes_exceptions(const struct apf_fault *at)
 {
 	return at->irqs_on && !at->irq_shadow && !at->event && at->paging && !at->smm &&
 	       !at->nested;
@@ -20,5 +19,5 @@ enum apf_sent apf_x86_ready_pf(struct apf_vcpu *v, uint32_t token, const struct 
 {
 	if (!at)
 		return APF_AT_ENTRY;
-	return takes_exceptions(at) ? apf_area_ready_exception(v, token) : APF_BLOCKED;
+	return apf_x86_takes_exceptions(at) ? apf_area_ready_exception(v, token) : APF_BLOCKED;
 }

@@ -13,7 +13,10 @@
 /* Privilege and paging (L4, C14); a generation's own gate comes on top. */
 enum apf_why apf_x86_np_gate(const struct apf_vcpu *v, const struct apf_fault *f);
 
-/* A ready that is a #PF (L5, I6). */
+/* The gate of NP (C11, C14), but at any privilege: the guest must only be able to take a #PF. */
+bool apf_x86_takes_exceptions(const struct apf_fault *at);
+
+/* A ready that is a #PF (L5). */
 enum apf_sent apf_x86_ready_pf(struct apf_vcpu *v, uint32_t token, const struct apf_fault *at);
 
 #endif

@@ -26,7 +26,7 @@ static int write_reason(struct apf_vcpu *v, uint32_t reason)
 	return v->ops->write32(v->ctx, apf_area_of(v) + APF_AREA_REASON, reason);
 }
 
-int apf_area_np_write(struct apf_vcpu *v)
+int apf_area_np_write(struct apf_vcpu *v, uint32_t token)
 {
 	return write_reason(v, APF_REASON_NP);
 }

@@ -19,8 +19,8 @@ uint64_t apf_area_of(const struct apf_vcpu *v);
 /* Does this value of CTL_EN name an area in RAM (L1, N7, A3)? */
 bool apf_area_is_ram(const struct apf_vcpu *v, uint64_t en);
 
-/* The reason word of an NP. */
-int apf_area_np_write(struct apf_vcpu *v);
+/* The reason word of an NP; its token is in the exception alone. */
+int apf_area_np_write(struct apf_vcpu *v, uint32_t token);
 void apf_area_np_undo(struct apf_vcpu *v);
 
 /* Holds the token word a wake-all that the guest has not handled, or is it out of reach? */

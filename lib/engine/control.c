@@ -29,7 +29,7 @@ static unsigned int carry_out(struct apf_vcpu *v, int effect)
 		drop(v);
 		v->wake_all = true;
 		break;
-	case APF_EFFECT_ENABLE:
+	case APF_EFFECT_WAKE_ALL:
 		v->wake_all = true;
 		break;
 	case APF_EFFECT_LOOK:

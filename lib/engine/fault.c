@@ -37,7 +37,7 @@ static bool is_repeated(struct apf_vcpu *v, uint64_t gfn)
 	return count >= v->tokens_per_page;
 }
 
-/* Enter the page into the set and write the reason word, both or none (C13). */
+/* Enter the page into the set and write the area's words, both or none (C13). */
 static enum apf_why start_np(struct apf_vcpu *v, uint64_t gfn, uint32_t *token)
 {
 	struct apf_vcpu_stats *st = stats_of(v);
@@ -51,7 +51,7 @@ static enum apf_why start_np(struct apf_vcpu *v, uint64_t gfn, uint32_t *token)
 		APF_TRACE(queue_full, APF_EV_QUEUE_FULL, v->id, gfn, 0, v->set.capacity);
 		return APF_WHY_FULL;
 	}
-	if (abi_of(v)->np_write(v)) {
+	if (abi_of(v)->np_write(v, *token)) {
 		apf_set_remove(&v->set, n);
 		return APF_WHY_AREA;
 	}

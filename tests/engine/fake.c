@@ -39,7 +39,7 @@ static int fake_write32(void *ctx, uint64_t gpa, uint32_t value)
 	struct fake *g = ctx;
 	uint32_t *w = word(g, gpa);
 
-	if (g->unreachable || g->read_only)
+	if (g->unreachable || g->read_only || (g->fixed_reason && w == &g->reason))
 		return -EFAULT;
 	assert_ptr_not_equal(w, &g->busy);
 	*w = value;

@@ -30,6 +30,7 @@ struct fake {
 	uint32_t reason, token, busy;	/* the area's words */
 	bool unreachable;		/* the area cannot be read or written */
 	bool read_only;			/* the area cannot be written */
+	bool fixed_reason;		/* its reason word cannot */
 	int raise_result;
 	unsigned int raises;		/* that were accepted */
 	uint8_t vector;			/* of the last one tried */

@@ -93,15 +93,54 @@ static void test_I3_wake_all_waits_until_PF2_is_enabled(void **state)
 	assert_int_equal(write_reg(&g, APF_MSR_INT, PF2_ON), 0);
 	assert_string_equal(g.log, "TYR");
 	assert_int_equal(handle(&g), APF_TOKEN_BROADCAST);
+	assert_int_equal(apf_vcpu_poll(g.v), 0);
+	assert_int_equal(g.raises, 1);
+}
+
+static void test_I3_either_order_of_the_registers_gives_one_wake_all(void **state)
+{
+	for (int en_first = 0; en_first < 2; en_first++) {
+		fake_init(&g, RFC_CONFIG());
+		write_reg(&g, en_first ? APF_MSR_EN : APF_MSR_INT, en_first ? EN_ON : PF2_ON);
+		assert_string_equal(g.log, "");
+		write_reg(&g, en_first ? APF_MSR_INT : APF_MSR_EN, en_first ? PF2_ON : EN_ON);
+		assert_int_equal(handle(&g), APF_TOKEN_BROADCAST);
+		assert_int_equal(apf_vcpu_poll(g.v), 0);
+		assert_int_equal(stats(&g).broadcasts, 1);
+	}
+}
+
+static void test_I3_C12_each_write_of_PF2_with_bit_8_sends_a_wake_all(void **state)
+{
+	fake_on(&g, RFC_CONFIG());
+	inject(&g, 7);
 	write_reg(&g, APF_MSR_INT, PF2_ON);
+	assert_int_equal(handle(&g), APF_TOKEN_BROADCAST);
+	assert_int_equal(stats(&g).outstanding, 0);	/* it is the ready of 7 */
+	assert_int_equal(apf_vcpu_page_done(g.v, 7), 0);
+	/* Not without bit 8, nor while APF is off; one while one is queued. */
+	write_reg(&g, APF_MSR_INT, VECTOR);
+	assert_int_equal(stats(&g).queued, 0);
+	write_reg(&g, APF_MSR_EN, 0);
+	assert_int_equal(write_reg(&g, APF_MSR_INT, PF2_ON), 0);
+	assert_int_equal(stats(&g).queued, 0);
+	assert_int_equal(g.raises, 1);
+	/* Without EN bit 3 it is carried as any other ready. */
+	write_reg(&g, APF_MSR_EN, L_ON);
+	assert_int_equal(enter(&g), 0);
+	assert_int_equal(handle(&g), APF_TOKEN_BROADCAST);
+	assert_int_equal(write_reg(&g, APF_MSR_INT, PF2_ON), APF_OUT_KICK);
+	assert_int_equal(write_reg(&g, APF_MSR_INT, PF2_ON), APF_OUT_KICK);
+	assert_int_equal(stats(&g).queued, 1);
+	assert_int_equal(enter(&g), 0);
+	assert_int_equal(handle(&g), APF_TOKEN_BROADCAST);
 	assert_int_equal(g.raises, 1);
 }
 
 static void test_I3_nothing_is_delivered_while_PF2_is_off(void **state)
 {
 	fake_on(&g, RFC_CONFIG());
-	uint32_t a = inject(&g, 7);
-
+	inject(&g, 7);
 	write_reg(&g, APF_MSR_INT, VECTOR);
 	fake_forget(&g);
 	assert_int_equal(take(&g, user_fault(8)).why, APF_WHY_DISABLED);
@@ -110,8 +149,9 @@ static void test_I3_nothing_is_delivered_while_PF2_is_off(void **state)
 	assert_int_equal(enter(&g), 0);
 	assert_string_equal(g.log, "");
 	assert_int_equal(stats(&g).queued, 1);
-	write_reg(&g, APF_MSR_INT, PF2_ON);
-	assert_int_equal(handle(&g), a);
+	write_reg(&g, APF_MSR_INT, PF2_ON);	/* its wake-all is the ready of 7, too */
+	assert_int_equal(handle(&g), APF_TOKEN_BROADCAST);
+	assert_int_equal(stats(&g).queued, 0);
 }
 
 static void test_I4_np_waits_while_the_area_is_not_free(void **state)
@@ -142,7 +182,7 @@ static void test_I4_ready_stays_queued_while_the_area_is_not_free(void **state)
 	assert_int_equal(enter(&g), APF_OUT_LATER);
 	assert_int_equal(g.raises, 0);
 	assert_int_equal(g.reason, APF_REASON_NP);
-	assert_int_equal(g.token, 0);
+	assert_int_equal(g.token, d.token);
 	g.reason = 0;
 	assert_int_equal(apf_vcpu_poll(g.v), 0);
 	assert_int_equal(handle(&g), d.token);
@@ -175,6 +215,80 @@ static void test_I5_C15_reason_and_token_then_the_interrupt(void **state)
 	assert_int_equal(g.vector, VECTOR);
 	assert_int_equal(g.injects, 0);
 	assert_int_equal(stats(&g).ready, 1);
+}
+
+static void test_I5_I6_the_area_names_the_token_of_every_notification(void **state)
+{
+	static const uint64_t en[] = { EN_ON, L_ON };	/* whatever carries the ready */
+
+	for (size_t i = 0; i < 2; i++) {
+		fake_on(&g, RFC_CONFIG());
+		write_reg(&g, APF_MSR_EN, en[i]);
+		enter(&g);
+		assert_int_equal(g.token, APF_TOKEN_BROADCAST);
+		handle(&g);
+		fake_forget(&g);
+		uint32_t a = take(&g, user_fault(7)).token;
+
+		assert_string_equal(g.log, "TN");
+		assert_int_equal(g.token, a);
+		g.reason = g.token = 0;
+		fake_forget(&g);
+		apf_vcpu_page_done(g.v, 7);
+		enter(&g);
+		assert_string_equal(g.log, en[i] == EN_ON ? "TYR" : "TYP");
+		assert_int_equal(g.token, a);
+		assert_int_equal(g.cr2, en[i] == EN_ON ? 0 : a);
+	}
+}
+
+static void test_I5_C9_C13_the_words_are_written_both_or_not_at_all(void **state)
+{
+	struct apf_decision d;
+
+	fake_on(&g, RFC_CONFIG());
+	g.fixed_reason = true;
+	d = take(&g, user_fault(7));
+	assert_int_equal(d.why, APF_WHY_AREA);
+	assert_int_equal(g.reason | g.token, 0);
+	g.fixed_reason = false;
+	d = take(&g, user_fault(7));
+	assert_int_equal(d.verdict, APF_INJECT);
+	assert_int_equal(apf_vcpu_undo(g.v, d.token), 0);
+	assert_int_equal(g.reason | g.token, 0);
+	inject(&g, 7);
+	g.token = 0;
+	g.fixed_reason = true;
+	assert_int_equal(apf_vcpu_page_done(g.v, 7), APF_OUT_LATER);
+	assert_int_equal(g.reason | g.token, 0);
+	assert_int_equal(g.raises, 0);
+}
+
+static void test_I6_L5_a_ready_as_an_exception_that_fails_leaves_the_area_free(void **state)
+{
+	fake_on(&g, RFC_CONFIG());
+	write_reg(&g, APF_MSR_EN, L_ON);
+	g.inject_result = -EAGAIN;
+	assert_int_equal(enter(&g), APF_OUT_LATER);
+	assert_int_equal(g.reason | g.token, 0);
+	g.inject_result = 0;
+	assert_int_equal(apf_vcpu_poll(g.v), APF_OUT_KICK);
+	assert_int_equal(enter(&g), 0);
+	assert_int_equal(handle(&g), APF_TOKEN_BROADCAST);
+}
+
+static void test_I6_L5_a_ready_as_an_exception_waits_until_it_can_be_taken(void **state)
+{
+	struct apf_fault at = user_fault(0);
+
+	fake_on(&g, RFC_CONFIG());
+	write_reg(&g, APF_MSR_EN, L_ON);
+	at.irqs_on = false;
+	assert_int_equal(apf_vcpu_enter(g.v, &at), APF_OUT_LATER);
+	assert_string_equal(g.log, "");
+	at.irqs_on = true;
+	assert_int_equal(apf_vcpu_enter(g.v, &at), 0);
+	assert_int_equal(g.injects, 1);
 }
 
 static void test_I5_refused_interrupt_leaves_the_area_free_for_a_later_try(void **state)
@@ -266,7 +380,7 @@ static void test_I6_without_bit_3_as_2010(void **state)
 	write_reg(&g, APF_MSR_INT, PF2_ON);
 	assert_int_equal(write_reg(&g, APF_MSR_EN, L_ON), APF_OUT_KICK);
 	assert_int_equal(enter(&g), 0);
-	assert_string_equal(g.log, "YP");
+	assert_string_equal(g.log, "TYP");
 	assert_int_equal(handle(&g), APF_TOKEN_BROADCAST);
 	uint32_t a = inject(&g, 7);
 
@@ -299,11 +413,17 @@ int main(void)
 		cmocka_unit_test(test_I1_I2_I8_which_values_are_accepted),
 		cmocka_unit_test(test_I2_both_registers_are_saved_and_loaded),
 		cmocka_unit_test(test_I3_wake_all_waits_until_PF2_is_enabled),
+		cmocka_unit_test(test_I3_either_order_of_the_registers_gives_one_wake_all),
+		cmocka_unit_test(test_I3_C12_each_write_of_PF2_with_bit_8_sends_a_wake_all),
 		cmocka_unit_test(test_I3_nothing_is_delivered_while_PF2_is_off),
 		cmocka_unit_test(test_I4_np_waits_while_the_area_is_not_free),
 		cmocka_unit_test(test_I4_ready_stays_queued_while_the_area_is_not_free),
 		cmocka_unit_test(test_I4_the_next_ready_waits_for_the_handler_of_the_last),
 		cmocka_unit_test(test_I5_C15_reason_and_token_then_the_interrupt),
+		cmocka_unit_test(test_I5_I6_the_area_names_the_token_of_every_notification),
+		cmocka_unit_test(test_I5_C9_C13_the_words_are_written_both_or_not_at_all),
+		cmocka_unit_test(test_I6_L5_a_ready_as_an_exception_that_fails_leaves_the_area_free),
+		cmocka_unit_test(test_I6_L5_a_ready_as_an_exception_waits_until_it_can_be_taken),
 		cmocka_unit_test(test_I5_refused_interrupt_leaves_the_area_free_for_a_later_try),
 		cmocka_unit_test(test_I5_vector_below_16_is_dropped_by_the_apic_and_does_not_spin),
 		cmocka_unit_test(test_C9_area_unreachable),

@@ -170,6 +170,8 @@ static int op_inject(void *ctx, uint32_t token)
 		violate("L5: a ready where the vCPU cannot take it");
 	if (cpu->busy)
 		violate("A11: a ready where the guest cannot take it");
+	if (scenario->abi == APF_ABI_X86_RFC && cpu->token != token)
+		violate("I5, I6: the area names another token than the exception");
 	if (injection_fails)
 		return -1;
 	cpu->exception = token;
@@ -240,12 +242,13 @@ void write_controls(unsigned int c)
 {
 	uint64_t en = AREA(c) | APF_EN_ENABLED | (scenario->always ? APF_EN_SEND_ALWAYS : 0);
 
-	if (!ready_is_pf()) {
+	if (!ready_is_pf())
 		en |= APF_EN_INT;
-		write_msr(c, APF_MSR_INT,
-			  scenario->abi == APF_ABI_X86_RFC ? VECTOR | APF_PF2_ENABLED : VECTOR);
-	}
+	if (!ready_is_pf() && scenario->abi == APF_ABI_X86_INT)
+		write_msr(c, APF_MSR_INT, VECTOR);
 	write_msr(c, APF_MSR_EN, en);
+	if (!ready_is_pf() && scenario->abi == APF_ABI_X86_RFC)
+		write_msr(c, APF_MSR_INT, VECTOR | APF_PF2_ENABLED);
 }
 
 static void check_np(unsigned int c, uint8_t mode, uint32_t token)
@@ -258,13 +261,15 @@ static void check_np(unsigned int c, uint8_t mode, uint32_t token)
 		violate("C4: an NP where the gate forbids it");
 	if (cpu->busy)
 		violate("A11: an NP where the guest cannot take it");
-	if (cpu->token == APF_TOKEN_BROADCAST)
+	if (scenario->abi == APF_ABI_X86_RFC && cpu->token != token)
+		violate("I5: the area does not name the NP's token");
+	if (word_before[c] == APF_TOKEN_BROADCAST)
 		violate("C12: an NP between a wake-all and its handler");
 	for (unsigned int t = 0; t < scenario->tasks; t++)
 		if (now->task[t].token == token)
 			violate("C8: a token was given out while it was alive");
 	for (unsigned int i = 0; i < VCPUS; i++)
-		if (now->cpu[i].token == token || scenario->guest->knows(token))
+		if (word_before[i] == token || scenario->guest->knows(token))
 			violate("C8: a token was given out that the guest still knows");
 }
 

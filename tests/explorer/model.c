@@ -318,7 +318,7 @@ static void check_reason(struct cpu *cpu)
 
 	if (of_pf != !!cpu->exception)
 		violate("C13: a reason word without its exception, or the reverse");
-	/* What nobody looks at makes no state of its own. */
+	/* What nobody looks at makes no state of its own; the RFC's guest clears the reason only. */
 	if (!has_token_word() && !cpu->reason)
 		cpu->token = 0;
 }

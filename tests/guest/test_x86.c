@@ -48,19 +48,19 @@ static void test_I8_N5_detection_finds_the_generation_from_cpuid_and_the_bit_3_p
 	}
 }
 
-static void test_L1_I1_I2_N1_N9_enabling_writes_the_right_bits_vector_first(void **state)
+static void test_L1_I1_I2_N1_N9_enabling_writes_the_right_bits_in_order(void **state)
 {
 	static const struct {
 		enum apf_guest_abi abi;
 		bool send_always;
-		uint64_t vector, en;	/* vector 0: not written */
+		uint64_t first, en, then;	/* of the vector's register; 0: not written */
 	} cases[] = {
-		{ APF_GUEST_X86_2010, false, 0, 1 },
-		{ APF_GUEST_X86_2010, true, 0, 3 },
-		{ APF_GUEST_X86_RFC, false, 0x1f3, 9 },
-		{ APF_GUEST_X86_RFC, true, 0x1f3, 11 },
-		{ APF_GUEST_X86_INT, false, 0xf3, 9 },
-		{ APF_GUEST_X86_INT, true, 0xf3, 11 },
+		{ APF_GUEST_X86_2010, false, 0, 1, 0 },
+		{ APF_GUEST_X86_2010, true, 0, 3, 0 },
+		{ APF_GUEST_X86_RFC, false, 0, 9, 0x1f3 },
+		{ APF_GUEST_X86_RFC, true, 0, 11, 0x1f3 },
+		{ APF_GUEST_X86_INT, false, 0xf3, 9, 0 },
+		{ APF_GUEST_X86_INT, true, 0xf3, 11, 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -72,15 +72,19 @@ static void test_L1_I1_I2_N1_N9_enabling_writes_the_right_bits_vector_first(void
 		fake_cpu(&kernel)->area.reason = APF_REASON_NP;
 		fake_cpu(&kernel)->area.token = TOKEN;
 		assert_int_equal(apf_guest_x86_enable(&kernel.guest), 0);
-		if (cases[i].vector) {
+		if (cases[i].first) {
 			assert_int_equal(kernel.log[at].a, APF_MSR_INT);
-			assert_int_equal(kernel.log[at++].b, cases[i].vector);
+			assert_int_equal(kernel.log[at++].b, cases[i].first);
 		}
 		assert_int_equal(kernel.log[at].a, APF_MSR_EN);
 		assert_int_equal(kernel.log[at].b, fake_cpu(&kernel)->phys | cases[i].en);
 		assert_int_equal(kernel.log[at].reason, 0);
-		assert_int_equal(kernel.log[at].token, 0);
-		assert_int_equal(kernel.logged, at + 1);
+		assert_int_equal(kernel.log[at++].token, 0);
+		if (cases[i].then) {
+			assert_int_equal(kernel.log[at].a, APF_MSR_INT);
+			assert_int_equal(kernel.log[at++].b, cases[i].then);
+		}
+		assert_int_equal(kernel.logged, at);
 		assert_int_equal((uintptr_t)&fake_cpu(&kernel)->area % 64, 0);
 		assert_int_equal(fake_cpu(&kernel)->phys % 64, 0);
 	}
@@ -101,6 +105,10 @@ static void test_L1_I2_N7_a_refused_control_write_leaves_apf_off(void **state)
 			kernel.refused_msr = refused[i];
 			assert_int_equal(apf_guest_x86_enable(&kernel.guest), -APF_GUEST_EIO);
 			assert_int_equal(fake_np(&kernel, TOKEN, &n), APF_GUEST_PF_ORDINARY);
+			if (abi != APF_GUEST_X86_RFC || refused[i] == APF_MSR_EN)
+				continue;
+			assert_int_equal(kernel.log[kernel.logged - 1].a, APF_MSR_EN);
+			assert_int_equal(kernel.log[kernel.logged - 1].b, 0);
 		}
 	}
 	fake_boot(&kernel);
@@ -174,7 +182,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_I8_N5_detection_finds_the_generation_from_cpuid_and_the_bit_3_probe),
-		cmocka_unit_test(test_L1_I1_I2_N1_N9_enabling_writes_the_right_bits_vector_first),
+		cmocka_unit_test(test_L1_I1_I2_N1_N9_enabling_writes_the_right_bits_in_order),
 		cmocka_unit_test(test_L1_I2_N7_a_refused_control_write_leaves_apf_off),
 		cmocka_unit_test(test_I7_reason_2_in_a_page_fault_is_ordinary_and_the_area_is_left_alone),
 		cmocka_unit_test(test_I7_the_ready_interrupt_leaves_an_np_reason_alone),

@@ -91,7 +91,7 @@ MUTANTS = [
     # A8: a halted vCPU is brought out for a ready.
     ("A8 L11", READY_C, "deliver", "return APF_OUT_KICK;", "return 0;", [ABORT, X_ABORT]),
     # A9: enabling and disabling.
-    ("A9", ARM, "op_enable", "return APF_EFFECT_RESTART;", "return APF_EFFECT_ENABLE;", [CALLS]),
+    ("A9", ARM, "op_enable", "return APF_EFFECT_RESTART;", "return APF_EFFECT_WAKE_ALL;", [CALLS]),
     ("A9", ARM, "op_enable", "return APF_EFFECT_RESTART;", "return APF_EFFECT_DISABLE;", [CALLS]),
     ("A9 C10", ARM, "disable", "return APF_EFFECT_DISABLE;", "return APF_EFFECT_NONE;",
      [CALLS, X_INT_PAIRS]),

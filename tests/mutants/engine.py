@@ -63,8 +63,8 @@ MUTANTS = [
      [FAULT]),
     ("C5", FAULT_C, "new_token", "i < TOKEN_TRIES", "i < 1 << 21", [FAULT]),
     # C6: the wake-all.
-    ("C6 N7", CTL, "carry_out", "case APF_EFFECT_ENABLE: v->wake_all = true; break;",
-     "case APF_EFFECT_ENABLE: break;", [CONTROL]),
+    ("C6 N7", CTL, "carry_out", "case APF_EFFECT_WAKE_ALL: v->wake_all = true; break;",
+     "case APF_EFFECT_WAKE_ALL: break;", [CONTROL]),
     ("C6", CTL, "apf_vcpu_broadcast", "if (apf_vcpu_enabled(v)) v->wake_all = true;",
      "v->wake_all = true;", [READY]),
     ("C6", "abi/apf_abi_x86.h", "#define APF_TOKEN_BROADCAST", "APF_TOKEN_BROADCAST 0xffffffffu",
@@ -107,8 +107,8 @@ MUTANTS = [
      "write32(v->ctx, word, token)) return APF_SENT;", [READY]),
     ("C9 C13", FAULT_C, "start_np", "apf_set_remove(&v->set, n); return APF_WHY_AREA;",
      "return APF_WHY_AREA;", [FAULT]),
-    ("C9", FAULT_C, "start_np", "if (abi_of(v)->np_write(v)) {",
-     "if (abi_of(v)->np_write(v) > 0) {", [FAULT]),
+    ("C9", FAULT_C, "start_np", "if (abi_of(v)->np_write(v, *token)) {",
+     "if (abi_of(v)->np_write(v, *token) > 0) {", [FAULT]),
     # C10: reset and disable.
     ("C10 N7", CTL, "carry_out", "case APF_EFFECT_DISABLE: drop(v);", "case APF_EFFECT_DISABLE:",
      [CONTROL, EVENTS]),
@@ -227,8 +227,8 @@ MUTANTS = [
     ("N7", AREA, "apf_area_is_ram", "en <= UINT64_MAX - APF_AREA_SIZE &&", "!", [CONTROL]),
     ("N7", INT, "write_en", "if (!en_valid(v, en)) return -EINVAL; if (was",
      "if (!en_valid(v, en)) { v->ctl[CTL_EN] = en; return -EINVAL; } if (was", [CONTROL]),
-    ("N7", INT, "write_en", "if (means_enabled(en)) return APF_EFFECT_ENABLE;",
-     "if (means_enabled(en) && !was) return APF_EFFECT_ENABLE;", [CONTROL]),
+    ("N7", INT, "write_en", "if (means_enabled(en)) return APF_EFFECT_WAKE_ALL;",
+     "if (means_enabled(en) && !was) return APF_EFFECT_WAKE_ALL;", [CONTROL]),
     ("N7", INT, "int_ctl_read", "*value = v->ctl[CTL_EN];",
      "*value = v->ctl[CTL_EN] & APF_EN_ADDR_MASK;", [CONTROL]),
     # N10: a failed page leaves the set with its own token (for the engine as any page).

@@ -64,7 +64,13 @@ MUTANTS = [
     ("L1", X86, "switch_on", "if (g->send_always) en |= APF_EN_SEND_ALWAYS;", "", [X_TEST]),
     ("I1 N2", X86, "switch_on", "if (g->abi != APF_GUEST_X86_2010) en |= APF_EN_INT;", "",
      [X_TEST]),
-    ("I2", X86, "switch_on", "g->vector | APF_PF2_ENABLED", "g->vector", [X_TEST]),
+    ("I2", X86, "switch_on_rfc", "g->vector | APF_PF2_ENABLED", "g->vector", [X_TEST]),
+    ("I3", X86, "switch_on_rfc", "if (!wrmsr(g, APF_MSR_EN, en)) return false;", "", [X_TEST]),
+    ("I3", X86, "switch_on", "return switch_on_rfc(g, en);",
+     "return wrmsr(g, APF_MSR_INT, g->vector | APF_PF2_ENABLED) && wrmsr(g, APF_MSR_EN, en);",
+     [X_TEST]),
+    ("I2 I3", X86, "switch_on_rfc", "wrmsr(g, APF_MSR_EN, 0); return false;", "return false;",
+     [X_TEST]),
     # I7, N2, N3: which word is whose.
     ("I7", X86, "apf_guest_x86_notice",
      "if (said.reason == APF_REASON_READY && g->abi == APF_GUEST_X86_RFC) return "
