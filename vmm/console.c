@@ -3,13 +3,43 @@
 #include "console.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <apf/error.h>
+
 #define MARKS_BYTES_MAX	(4u << 20)
 #define SEEN_SIZE	(256u << 10)
+#define OUT_LINE	4096u	/* output is written at a line's end, or when there is so much of it */
+#define OUT_NOTE	96u	/* room for the line that says what was dropped */
+
+/*
+ * Pipes and terminals are shared with other processes, and so is O_NONBLOCK: a description
+ * of our own has its own. Where there is none, out_fd is written to when poll says so.
+ */
+static void open_out(struct vmm_console *c)
+{
+	char path[32];
+	struct stat st;
+	int fd = -1;
+
+	c->fd = c->cfg.out_fd;
+	if (c->fd < 0 || fstat(c->fd, &st) || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", c->fd);
+	fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	c->fd = fd;
+	c->own_fd = true;
+}
 
 int vmm_console_init(struct vmm_console *c, const struct vmm_console_config *cfg)
 {
@@ -17,8 +47,14 @@ int vmm_console_init(struct vmm_console *c, const struct vmm_console_config *cfg
 	c->cfg = *cfg;
 	c->marks_end = &c->marks;
 	c->seen = malloc(SEEN_SIZE);
-	if (!c->seen)
-		return -ENOMEM;
+	c->out = malloc(VMM_OUT_MAX);
+	if (!c->seen || !c->out) {
+		free(c->seen);
+		free(c->out);
+		c->seen = c->out = NULL;
+		return apf_error_set(-ENOMEM, "no memory for the console");
+	}
+	open_out(c);
 	pthread_mutex_init(&c->lock, NULL);
 	return 0;
 }
@@ -33,8 +69,11 @@ void vmm_console_destroy(struct vmm_console *c)
 		free(c->marks);
 		c->marks = next;
 	}
+	if (c->own_fd)
+		close(c->fd);
 	free(c->seen);
-	c->seen = NULL;
+	free(c->out);
+	c->seen = c->out = NULL;
 	pthread_mutex_destroy(&c->lock);
 }
 
@@ -46,21 +85,66 @@ static uint64_t since_start(const struct vmm_console *c)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - c->cfg.start_ns;
 }
 
-/* Output that nobody can take is dropped: the guest must not stop because a reader went away. */
+static bool can_write(const struct vmm_console *c, int ms)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLOUT };
+
+	return poll(&p, 1, ms) == 1;
+}
+
+/*
+ * Output that nobody can take any more is dropped: the guest must not stop because a reader
+ * went away. A pipe that poll calls writable has room for this much.
+ */
 static void write_out(struct vmm_console *c)
 {
-	size_t done = 0;
-
-	while (c->cfg.out_fd >= 0 && done < c->out_len) {
-		ssize_t n = write(c->cfg.out_fd, c->out + done, c->out_len - done);
+	while (c->fd >= 0 && c->out_pos < c->out_len && can_write(c, 0)) {
+		size_t len = c->out_len - c->out_pos;
+		ssize_t n = write(c->fd, c->out + c->out_pos, len < OUT_LINE ? len : OUT_LINE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
 		if (n <= 0)
-			break;
-		done += (size_t)n;
+			c->out_pos = c->out_len;
+		else
+			c->out_pos += (size_t)n;
 	}
-	c->out_len = 0;
+	if (c->fd < 0 || c->out_pos == c->out_len)
+		c->out_pos = c->out_len = 0;
+}
+
+static bool has_room(struct vmm_console *c, size_t len)
+{
+	if (c->out_len + len <= VMM_OUT_MAX)
+		return true;
+	memmove(c->out, c->out + c->out_pos, c->out_len - c->out_pos);
+	c->out_len -= c->out_pos;
+	c->out_pos = 0;
+	return c->out_len + len <= VMM_OUT_MAX;
+}
+
+/* Where something was dropped the reader sees how much. */
+static void tell_dropped(struct vmm_console *c)
+{
+	if (!c->out_dropped || !has_room(c, OUT_LINE))
+		return;
+	c->out_len += (size_t)snprintf(c->out + c->out_len, OUT_NOTE, "\n[apf: %" PRIu64
+				       " bytes of output dropped: nobody read them]\n", c->out_dropped);
+	c->out_dropped = 0;
+}
+
+static void put_out(struct vmm_console *c, char byte)
+{
+	tell_dropped(c);
+	if (c->out_dropped || !has_room(c, 1)) {
+		c->out_dropped++;
+		return;
+	}
+	c->out[c->out_len++] = byte;
+	if (byte == '\n' || (c->out_len - c->out_pos) % OUT_LINE == 0)
+		write_out(c);
 }
 
 static void add_mark(struct vmm_console *c)
@@ -121,9 +205,7 @@ static void end_line(struct vmm_console *c)
 void vmm_console_put(struct vmm_console *c, char byte)
 {
 	pthread_mutex_lock(&c->lock);
-	c->out[c->out_len++] = byte;
-	if (c->out_len == sizeof(c->out) || byte == '\n')
-		write_out(c);
+	put_out(c, byte);
 	/* A zero byte would hide the rest of the line from the text functions. */
 	if (byte != '\n' && byte != '\0')
 		c->line[c->line_len++] = byte;
@@ -136,7 +218,37 @@ void vmm_console_flush(struct vmm_console *c)
 {
 	pthread_mutex_lock(&c->lock);
 	write_out(c);
+	tell_dropped(c);
 	pthread_mutex_unlock(&c->lock);
+}
+
+int vmm_console_waits_for(struct vmm_console *c)
+{
+	int fd;
+
+	pthread_mutex_lock(&c->lock);
+	fd = c->out_pos < c->out_len ? c->fd : -1;
+	pthread_mutex_unlock(&c->lock);
+	return fd;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+void vmm_console_drain(struct vmm_console *c, unsigned int ms)
+{
+	const uint64_t end = now_ms() + ms;
+
+	vmm_console_flush(c);
+	for (uint64_t now; vmm_console_waits_for(c) >= 0 && (now = now_ms()) < end;) {
+		can_write(c, (int)(end - now));
+		vmm_console_flush(c);
+	}
 }
 
 bool vmm_console_seen(struct vmm_console *c, const char *text)

@@ -12,6 +12,7 @@
 #include "vmm.h"
 
 #define TICK_NS		100000000u
+#define FDS_OWN		3u	/* events, signals, the reader of the output; then the control socket's */
 #define JOB_TICK_NS	1000000u	/* while a snapshot waits for its moment */
 
 static void drain_events(struct vmm *vm)
@@ -64,7 +65,7 @@ static void on_time(struct vmm *vm, const struct vmm_loop_config *cfg, struct sc
 
 enum vmm_end vmm_loop(struct vmm *vm, const struct vmm_loop_config *cfg)
 {
-	struct pollfd fds[3 + CONTROL_CLIENTS];
+	struct pollfd fds[FDS_OWN + 1 + CONTROL_CLIENTS];
 	struct control control;
 	uint64_t now = vmm_now_ns();
 	struct schedule s = { .next_tick = now, .end = UINT64_MAX };
@@ -74,17 +75,20 @@ enum vmm_end vmm_loop(struct vmm *vm, const struct vmm_loop_config *cfg)
 	if (control_open(&control, vm, cfg->control, cfg->start_ns))
 		vmm_finish(vm, VMM_END_ERROR, "%s", apf_error());
 	while (vmm_ended(vm) == VMM_RUNNING) {
-		unsigned int n = control_fds(&control, fds + 2);
+		unsigned int n = control_fds(&control, fds + FDS_OWN);
 
 		fds[0] = (struct pollfd){ .fd = vmm_event_fd(vm), .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = cfg->signal_fd, .events = POLLIN };
-		if (poll(fds, n + 2, sleep_ms(&s, &control, vmm_now_ns())) < 0)
+		fds[2] = (struct pollfd){ .fd = vmm_console_waits_for(vmm_console(vm)), .events = POLLOUT };
+		if (poll(fds, n + FDS_OWN, sleep_ms(&s, &control, vmm_now_ns())) < 0)
 			continue;	/* EINTR: the descriptors were not looked at */
 		if (fds[0].revents)
 			drain_events(vm);
 		if (fds[1].revents)
 			take_signal(vm, cfg->signal_fd);
-		control_serve(&control, fds + 2, n);
+		if (fds[2].revents)
+			vmm_console_flush(vmm_console(vm));
+		control_serve(&control, fds + FDS_OWN, n);
 		control_work(&control);
 		on_time(vm, cfg, &s);
 	}

@@ -22,6 +22,8 @@
 
 #include "internal.h"
 
+#define DRAIN_MS	400u	/* a reader's time to take what is left; all ends within a second */
+
 uint64_t vmm_now_ns(void)
 {
 	struct timespec t;
@@ -273,7 +275,7 @@ void vmm_stop(struct vmm *vm)
 	for (unsigned int i = 0; i < vm->threads; i++)
 		pthread_join(vm->vcpus[i].thread, NULL);
 	if (vm->threads)
-		vmm_console_flush(&vm->console);
+		vmm_console_drain(&vm->console, DRAIN_MS);
 	vm->threads = 0;
 }
 
