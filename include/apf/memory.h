@@ -107,6 +107,19 @@ int apf_mem_want(struct apf_mem *m, uint64_t page);
  */
 int apf_mem_need(struct apf_mem *m, uint64_t page, uint64_t n);
 
+/*
+ * The guest has given [page, page + n) back (a balloon, free page reporting): its memory is
+ * freed, and from the return of this call on every first touch finds zeroes, in A and in B,
+ * without asking the store. Until then the pages are missing as they were before they came: a
+ * touch traps, apf_mem_want brings them. A page that is being read comes as zeroes, and
+ * done tells of it as of any other, so that whoever waits for it goes on; a lost page is no
+ * longer lost. What is written meanwhile by others lands before or after. Whole pages of
+ * apf_mem_page_size. Waits for the pager, not for the store. Any thread but the pager's; may
+ * run beside everything else, though an apf_mem_save beside it has the old bytes or zeroes.
+ * 0; -ERANGE: not inside RAM; -EINVAL: not whole pages.
+ */
+int apf_mem_discard(struct apf_mem *m, uint64_t page, uint64_t n);
+
 struct apf_mem_range {
 	uint64_t page, n;	/* pages [page, page + n) */
 };

@@ -7,7 +7,6 @@
  * may be in flight, so that a failed read of many pages can always be taken apart.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,8 +218,36 @@ static void retry_later(struct apf_mem *m, struct fetch *f)
 /* What was read so far must neither stay nor stand where a later try finds a zero page. */
 static void forget(struct apf_mem *m, const struct fetch *f)
 {
-	fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		  (off_t)page_offset(m, f->page), (off_t)page_offset(m, f->n));
+	apf_ram_punch(m, f->page, f->n);
+}
+
+static bool any_zero(const struct apf_mem *m, const struct fetch *f)
+{
+	for (uint32_t i = 0; i < f->n; i++)
+		if (apf_map_zero(m, f->page + i))
+			return true;
+	return false;
+}
+
+/*
+ * Some of these pages were discarded while the store read them: whatever has come of it, they
+ * are zero, the others are not. The others stand in the list for themselves then.
+ */
+static void drop_discarded(struct apf_mem *m, struct fetch *f)
+{
+	for (uint32_t i = 1; i < f->n; i++) {
+		struct fetch *other = get(m, f->page + i, 1);
+
+		other->res = f->res;
+		other->tries = f->tries;
+		other->io.error = f->io.error;
+		append(&m->fetcher.finished, other);
+	}
+	f->n = 1;
+	if (apf_map_zero(m, f->page)) {
+		forget(m, f);
+		f->res = APF_IO_ZERO;
+	}
 }
 
 /* err: of the read, or of placing what it brought. */
@@ -255,8 +282,11 @@ void apf_fetch_finish(struct apf_mem *m)
 
 	while (p->finished.first) {
 		struct fetch *f = take_first(&p->finished);
-		int r = f->res;
+		int r;
 
+		if (f->res != APF_IO_ZERO && any_zero(m, f))
+			drop_discarded(m, f);
+		r = f->res;
 		if (r < 0) {
 			forget(m, f);
 		} else {
@@ -303,19 +333,25 @@ static int by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* This turn's pages, as reads of contiguous ones. */
+/* This turn's pages, as reads of contiguous ones; those that are known to be zero have come. */
 static void merge(struct apf_mem *m)
 {
 	struct fetcher *p = &m->fetcher;
 	uint32_t i = 0, n;
+	struct fetch *f;
 
 	if (p->n_wanted > 1)
 		qsort(p->wanted, p->n_wanted, sizeof(p->wanted[0]), by_number);
 	for (; i < p->n_wanted; i += n) {
+		bool zero = apf_map_zero(m, p->wanted[i]);
+
 		for (n = 1; n < m->cfg.batch_pages && i + n < p->n_wanted &&
-			    p->wanted[i + n] == p->wanted[i] + n; n++)
+			    p->wanted[i + n] == p->wanted[i] + n &&
+			    apf_map_zero(m, p->wanted[i + n]) == zero; n++)
 			;
-		append(&p->ready, get(m, p->wanted[i], n));
+		f = get(m, p->wanted[i], n);
+		f->res = zero ? APF_IO_ZERO : 0;
+		append(zero ? &p->finished : &p->ready, f);
 	}
 	p->n_wanted = 0;
 }
@@ -331,5 +367,5 @@ bool apf_fetch_start(struct apf_mem *m)
 	merge(m);
 	while (p->ready.first && p->reading < m->cfg.max_fetches)
 		submit(m, take_first(&p->ready));
-	return apf_fetch_room(m) && (m->events || apf_want_pending(m));
+	return p->finished.first || (apf_fetch_room(m) && (m->events || apf_want_pending(m)));
 }

@@ -46,6 +46,12 @@ uint8_t apf_map_state(const struct apf_mem *m, uint64_t page)
 	return atomic_load(&m->map[page]) & PAGE_STATE;
 }
 
+/* Will it be zero when it comes, without the store? */
+bool apf_map_zero(const struct apf_mem *m, uint64_t page)
+{
+	return m->map && atomic_load(&m->map[page]) & PAGE_ZERO;
+}
+
 /* The pager's: replace the byte of a page that is not MISSING. */
 void apf_map_set(struct apf_mem *m, uint64_t page, uint8_t byte)
 {
@@ -55,9 +61,12 @@ void apf_map_set(struct apf_mem *m, uint64_t page, uint8_t byte)
 /* MISSING to WANTED. True: the caller did it and must see that the page is fetched. */
 bool apf_map_claim(struct apf_mem *m, uint64_t page)
 {
-	uint8_t missing = PAGE_MISSING;
+	uint8_t was = atomic_load(&m->map[page]);
 
-	return atomic_compare_exchange_strong(&m->map[page], &missing, PAGE_WANTED);
+	while ((was & PAGE_STATE) == PAGE_MISSING)
+		if (atomic_compare_exchange_weak(&m->map[page], &was, was | PAGE_WANTED))
+			return true;
+	return false;
 }
 
 bool apf_map_resident(const struct apf_mem *m, uint64_t page)

@@ -6,7 +6,7 @@
  *                   puts its number into the want queue (map.c)
  *   the pager       everything else: takes pages out of the queue, reads them, maps
  *                   them, traps, and is the only one that changes a WANTED, RESIDENT
- *                   or LOST page (trap.c, fetch.c, pager.c)
+ *                   or LOST page (trap.c, fetch.c, pager.c, discard.c)
  *
  * So the map is the only state that threads share, and no lock stands on the way
  * of a fault.
@@ -39,7 +39,9 @@ enum {
 	PAGE_RESIDENT,		/* visible in A, may be read through C */
 	PAGE_LOST,
 	PAGE_STATE = 3,		/* mask */
-	PAGE_B_WAITS = 4,	/* with WANTED: an access to B blocks on it; the pager's own bit */
+	/* The pager's own bits. */
+	PAGE_B_WAITS = 4,	/* with WANTED: an access to B blocks on it */
+	PAGE_ZERO = 8,		/* with MISSING and WANTED: discarded, the store is not asked */
 };
 
 /* Many threads put, the pager takes; see map.c. */
@@ -122,12 +124,15 @@ struct apf_mem {
 
 /* ram.c: the memfd and its views. */
 int apf_ram_open(struct apf_mem *m);
+int apf_ram_map(struct apf_mem *m, char *view, uint64_t offset, uint64_t len);
+int apf_ram_punch(struct apf_mem *m, uint64_t page, uint64_t n);
 void apf_ram_close(struct apf_mem *m);
 
 /* map.c: residency. */
 int apf_map_open(struct apf_mem *m);
 void apf_map_close(struct apf_mem *m);
 uint8_t apf_map_state(const struct apf_mem *m, uint64_t page);
+bool apf_map_zero(const struct apf_mem *m, uint64_t page);
 bool apf_map_resident(const struct apf_mem *m, uint64_t page);
 void apf_map_set(struct apf_mem *m, uint64_t page, uint8_t byte);
 bool apf_map_claim(struct apf_mem *m, uint64_t page);
@@ -143,6 +148,8 @@ void apf_trap_start(struct apf_mem *m);
 int apf_trap_place(struct apf_mem *m, uint64_t page, uint32_t n, bool zero);
 void apf_trap_release_b(struct apf_mem *m, uint64_t page);
 void apf_trap_poison(struct apf_mem *m, uint64_t page);
+void apf_trap_unpoison(struct apf_mem *m, uint64_t page);
+void apf_trap_again(struct apf_mem *m, uint64_t page, uint64_t n);
 void apf_trap_events(struct apf_mem *m);
 
 /* fetch.c: the scheduler. All but open and close on the pager's thread. */
@@ -168,6 +175,14 @@ static inline uint64_t page_offset(const struct apf_mem *m, uint64_t page)
 static inline uint64_t small_of(const struct apf_mem *m, uint64_t page)
 {
 	return page << (m->page_shift - APF_PAGE_SHIFT);
+}
+
+/* One behind the last page of the chunk that this one lies in. */
+static inline uint64_t chunk_end(const struct apf_mem *m, uint64_t page)
+{
+	uint64_t n = CHUNK_BYTES >> m->page_shift;
+
+	return (page / n + 1) * n;
 }
 
 static inline uint64_t page_of_small(const struct apf_mem *m, uint64_t small)

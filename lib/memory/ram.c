@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Guest RAM itself: the memfd, its three views, and access without side effects. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,15 +14,33 @@
 #define VIEW_ALIGN	CHUNK_BYTES
 
 /*
- * One mapping of the memfd. A child must not inherit it (its accesses would meet no
- * trap), and no huge page may show a page that has not come.
+ * Map [offset, offset + len) of the memfd at its place in a view; 0 or negative errno. A child
+ * must not inherit it (its accesses would meet no trap), and no huge page may show a page that
+ * has not come.
  */
+int apf_ram_map(struct apf_mem *m, char *view, uint64_t offset, uint64_t len)
+{
+	if (mmap(view + offset, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+		 m->fd, (off_t)offset) == MAP_FAILED || madvise(view + offset, len, MADV_DONTFORK))
+		return -errno;
+	madvise(view + offset, len, MADV_NOHUGEPAGE);	/* EINVAL where there are none */
+	return 0;
+}
+
+/* Take pages out of the memfd, and so out of all views: 0 or negative errno. */
+int apf_ram_punch(struct apf_mem *m, uint64_t page, uint64_t n)
+{
+	return fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)page_offset(m, page), (off_t)page_offset(m, n)) ? -errno : 0;
+}
+
 static int map_view(struct apf_mem *m, char **view)
 {
 	size_t size = m->cfg.size;
 	char *room = mmap(NULL, size + VIEW_ALIGN, PROT_NONE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	char *at;
+	int r;
 
 	if (room == MAP_FAILED)
 		return apf_error_set(-errno, "no address space for %zu bytes of RAM: %s", size,
@@ -30,15 +49,11 @@ static int map_view(struct apf_mem *m, char **view)
 	if (at > room)
 		munmap(room, (size_t)(at - room));
 	munmap(at + size, (size_t)(room + VIEW_ALIGN - at));
-	if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, m->fd,
-		 0) == MAP_FAILED || madvise(at, size, MADV_DONTFORK)) {
-		int r = apf_error_set(-errno, "cannot map %zu bytes of RAM: %s", size,
-				      strerror(errno));
-
+	r = apf_ram_map(m, at, 0, size);
+	if (r < 0) {
 		munmap(at, size);
-		return r;
+		return apf_error_set(r, "cannot map %zu bytes of RAM: %s", size, strerror(-r));
 	}
-	madvise(at, size, MADV_NOHUGEPAGE);	/* EINVAL where there are none */
 	*view = at;
 	return 0;
 }

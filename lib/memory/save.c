@@ -219,6 +219,26 @@ static int save_resident(struct save *s, uint64_t offset, uint64_t len)
 	return r;
 }
 
+enum where { HERE, IN_STORE, NOWHERE };
+
+static enum where where(const struct apf_mem *m, uint64_t page)
+{
+	if (apf_map_resident(m, page))
+		return HERE;
+	return apf_map_zero(m, page) ? NOWHERE : IN_STORE;
+}
+
+/* Pages that are all in the same place. */
+static int save_run(struct save *s, enum where at, uint64_t offset, uint64_t len)
+{
+	if (at == HERE)
+		return save_resident(s, offset, len);
+	if (at == IN_STORE)
+		return save_missing(s, offset, (uint32_t)len);
+	advance(s, len);
+	return 0;
+}
+
 static int save_all(struct save *s)
 {
 	const struct apf_mem *m = s->mem;
@@ -226,14 +246,12 @@ static int save_all(struct save *s)
 	int r = 0;
 
 	for (; page < m->pages && !r; page += n) {
-		bool here = apf_map_resident(m, page);
-		uint64_t most = (here ? CHUNK_BYTES : s->run) >> m->page_shift;
+		enum where at = where(m, page);
+		uint64_t most = (at == IN_STORE ? s->run : CHUNK_BYTES) >> m->page_shift;
 
-		for (n = 1; n < most && page + n < m->pages &&
-			    apf_map_resident(m, page + n) == here; n++)
+		for (n = 1; n < most && page + n < m->pages && where(m, page + n) == at; n++)
 			;
-		r = here ? save_resident(s, page_offset(m, page), page_offset(m, n)) :
-			   save_missing(s, page_offset(m, page), (uint32_t)page_offset(m, n));
+		r = save_run(s, at, page_offset(m, page), page_offset(m, n));
 	}
 	for (unsigned int i = 0; i < SLOTS && !r; i++)
 		r = empty_slot(s, &s->slot[i]);

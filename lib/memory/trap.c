@@ -37,6 +37,19 @@ _Static_assert(sizeof(struct range_op) == sizeof(struct uffdio_continue) &&
 	       sizeof(struct range_op) == sizeof(struct uffdio_poison), "one layout for all");
 
 /*
+ * The page cache has a page where op finds one already. That does not say that the view maps it:
+ * a zero page may have been put there by whoever looked at the memfd. 0 or negative errno.
+ */
+static int is_there(struct apf_mem *m, unsigned long op, uint64_t start)
+{
+	struct range_op x = { .range = { .start = start, .len = m->host_page } };
+
+	if (op != UFFDIO_ZEROPAGE || !ioctl(m->uffd, UFFDIO_CONTINUE, &x) || errno == EEXIST)
+		return 0;
+	return -errno;
+}
+
+/*
  * Do op to pages of a view. Where it is done already is skipped, host page by host
  * page; 0 or negative errno. Sleepers on the range are woken by the kernel.
  */
@@ -47,6 +60,7 @@ static int range_op(struct apf_mem *m, unsigned long op, char *view, uint64_t pa
 	while (len) {
 		struct range_op x = { .range = { .start = start, .len = len } };
 		uint64_t done;
+		int r = 0;
 
 		if (!ioctl(m->uffd, op, &x))
 			return 0;
@@ -54,7 +68,12 @@ static int range_op(struct apf_mem *m, unsigned long op, char *view, uint64_t pa
 		if (errno != EAGAIN && errno != EEXIST)
 			return -errno;
 		done = x.done > 0 ? (uint64_t)x.done : 0;
-		done += errno == EEXIST ? m->host_page : 0;
+		if (errno == EEXIST) {
+			done += m->host_page;
+			r = is_there(m, op, start);
+		}
+		if (r < 0)
+			return r;
 		start += done;
 		len -= done;
 	}
@@ -67,6 +86,19 @@ static void wake(struct apf_mem *m, char *view, uint64_t page)
 				  .len = 1ull << m->page_shift };
 
 	ioctl(m->uffd, UFFDIO_WAKE, &r);
+}
+
+static int register_range(struct apf_mem *m, char *start, uint64_t len)
+{
+	struct uffdio_register r = {
+		.range = { .start = (uintptr_t)start, .len = len },
+		/* MINOR: a page that is being read into the page cache must not show. */
+		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+	};
+
+	if (!ioctl(m->uffd, UFFDIO_REGISTER, &r))
+		return 0;
+	return apf_error_set(-errno, "userfaultfd does not take guest RAM: %s", strerror(errno));
 }
 
 /* Pages are in the page cache, or all zeroes: make them visible in A. 0 or negative errno. */
@@ -109,6 +141,23 @@ void apf_trap_poison(struct apf_mem *m, uint64_t page)
 	poison(m, m->b, page);
 }
 
+/* No longer lost, but missing. */
+static void unpoison(struct apf_mem *m, char *view, uint64_t page)
+{
+	uint64_t offset = page_offset(m, page), len = 1ull << m->page_shift;
+
+	if (m->empty_fd < 0)
+		madvise(view + offset, len, MADV_DONTNEED);
+	else if (!apf_ram_map(m, view, offset, len))
+		register_range(m, view + offset, len);
+}
+
+void apf_trap_unpoison(struct apf_mem *m, uint64_t page)
+{
+	unpoison(m, m->a, page);
+	unpoison(m, m->b, page);
+}
+
 static uint64_t chunks(const struct apf_mem *m)
 {
 	return (m->cfg.size + CHUNK_BYTES - 1) / CHUNK_BYTES;
@@ -125,7 +174,7 @@ static uint64_t chunk_of(const struct apf_mem *m, uint64_t page)
  */
 static void arm_chunk(struct apf_mem *m, uint64_t chunk)
 {
-	uint64_t n = CHUNK_BYTES >> m->page_shift, page = chunk * n, end = page + n, from;
+	uint64_t page = chunk * (CHUNK_BYTES >> m->page_shift), end = chunk_end(m, page), from;
 
 	if (end > m->pages)
 		end = m->pages;
@@ -139,6 +188,13 @@ static void arm_chunk(struct apf_mem *m, uint64_t chunk)
 	}
 	m->armed[chunk] = true;
 	count(&m->count.armed, 1);
+}
+
+/* Pages of one chunk are in no view any more: a touch of them must trap again. */
+void apf_trap_again(struct apf_mem *m, uint64_t page, uint64_t n)
+{
+	if (m->cfg.trap == APF_TRAP_POISON && m->armed[chunk_of(m, page)])
+		range_op(m, UFFDIO_POISON, m->a, page, n);
 }
 
 /*
@@ -201,7 +257,7 @@ static void touched_b(struct apf_mem *m, uint64_t page)
 	}
 	if (apf_map_claim(m, page))
 		apf_fetch_want(m, page);
-	apf_map_set(m, page, PAGE_WANTED | PAGE_B_WAITS);
+	atomic_fetch_or(&m->map[page], PAGE_B_WAITS);
 }
 
 static void touched(struct apf_mem *m, uintptr_t addr)
@@ -271,19 +327,6 @@ static int open_uffd(void)
 	return apf_error_set(-EOPNOTSUPP, "this kernel has no userfaultfd: %s", strerror(errno));
 }
 
-static int register_view(struct apf_mem *m, char *view)
-{
-	struct uffdio_register r = {
-		.range = { .start = (uintptr_t)view, .len = m->cfg.size },
-		/* MINOR: a page that is being read into the page cache must not show. */
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
-	};
-
-	if (!ioctl(m->uffd, UFFDIO_REGISTER, &r))
-		return 0;
-	return apf_error_set(-errno, "userfaultfd does not take guest RAM: %s", strerror(errno));
-}
-
 static bool has_features(const struct apf_mem *m, __u64 features)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
@@ -324,9 +367,9 @@ static int set_up_uffd(struct apf_mem *m)
 		return m->uffd;
 	r = choose_features(m);
 	if (!r)
-		r = register_view(m, m->a);
+		r = register_range(m, m->a, m->cfg.size);
 	if (!r)
-		r = register_view(m, m->b);
+		r = register_range(m, m->b, m->cfg.size);
 	if (r < 0) {
 		close_fds(m);
 		m->uffd = -1;

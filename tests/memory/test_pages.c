@@ -273,6 +273,9 @@ static void test_without_POISON_pages_come_and_lost_ones_raise_SIGBUS(void **sta
 	assert_int_equal(touch_page(at(apf_mem_view_b(m), 3), 3, NULL), TOUCH_TRAPPED);
 	assert_int_equal(touch_page(at(view_a, 2), 2, NULL), TOUCH_OK);
 	assert_int_equal(touch_page(at(apf_mem_view_b(m), 5), 5, NULL), TOUCH_OK);
+	assert_int_equal(apf_mem_discard(m, 3 * SMALL, SMALL), 0);
+	assert_int_equal(touch_page(at(apf_mem_view_b(m), 3), 3, NULL), TOUCH_ZERO);
+	assert_int_equal(touch_page(at(view_a, 3), 3, NULL), TOUCH_ZERO);
 	apf_mem_destroy(m);
 }
 

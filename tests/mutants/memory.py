@@ -5,6 +5,7 @@ FETCH = "tests/memory/test-memory-fetch"
 FAILURE = "tests/memory/test-memory-failure"
 CALLS = "tests/memory/test-memory-calls"
 PAGES = "tests/memory/test-memory-pages"
+DISCARD = "tests/memory/test-memory-discard"
 FILE = "tests/store/test-store-file"
 FILTERS = "tests/store/test-store-filters"
 WORKERS = "tests/store/test-store-workers"
@@ -24,9 +25,9 @@ MUTANTS = [
      "r = apf_trap_place(m, f->page, f->n, r == APF_IO_ZERO);",
      "for (uint32_t i = 0; i < f->n; i++) report(m, f->page + i, 0); flush(m); r = "
      "apf_trap_place(m, f->page, f->n, r == APF_IO_ZERO);", [FETCH]),
-    ("C15", "lib/memory/trap.c", "register_view",
+    ("C15", "lib/memory/trap.c", "register_range",
      "UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,",
-     "UFFDIO_REGISTER_MODE_MISSING | (view == m->a ? UFFDIO_REGISTER_MODE_MINOR : 0),", [TRAP]),
+     "UFFDIO_REGISTER_MODE_MISSING | (start == m->a ? UFFDIO_REGISTER_MODE_MINOR : 0),", [TRAP]),
     # A7: it is present where the slot maps it, for reads and for writes.
     ("A7 C15", "lib/memory/trap.c", "apf_trap_place",
      "UFFDIO_ZEROPAGE : UFFDIO_CONTINUE, m->a, page, n);",
@@ -34,8 +35,8 @@ MUTANTS = [
     # C15: what is placed is the guest's, also when the rest of the page is not placed yet.
     ("C15", "lib/memory/fetch.c", "apf_fetch_finish", "failed(m, f, r);",
      "forget(m, f), f->res = r, failed(m, f, r);", [PAGES]),
-    ("C15", "lib/memory/trap.c", "range_op", "done += errno == EEXIST ? m->host_page : 0;",
-     "done += errno == EEXIST ? 1u << m->page_shift : 0;", [PAGES]),
+    ("C15", "lib/memory/trap.c", "range_op", "done += m->host_page;",
+     "done += 1u << m->page_shift;", [PAGES]),
     # Pages of several host pages: who waits for any part is told, faults know each other again.
     ("C1", "lib/memory/fetch.c", "report", "small < small_of(m, page + 1); small++",
      "small <= small_of(m, page); small++", [PAGES]),
@@ -49,8 +50,16 @@ MUTANTS = [
      "for (; n > 1; n--) lost(m, get(m, f->page + n - 1, 1)); if (n == 1 && f->tries == "
      "m->cfg.retries) {", [FAILURE]),
     ("N10", "lib/memory/fetch.c", "forget",
-     "fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,",
-     "(void)(m->fd, FALLOC_FL_PUNCH_HOLE,", [FAILURE]),
+     "apf_ram_punch(m, f->page, f->n);", ";", [FAILURE]),
+    # What the guest gave back stays given back: not read again, not lost, not left out of A.
+    ("C2 N10", "lib/memory/discard.c", "set_zero", "PAGE_MISSING | PAGE_ZERO", "PAGE_MISSING",
+     [DISCARD]),
+    ("C2", "lib/memory/fetch.c", "merge", "bool zero = apf_map_zero(m, p->wanted[i]);",
+     "bool zero = false;", [DISCARD]),
+    ("C2", "lib/memory/fetch.c", "drop_discarded", "if (apf_map_zero(m, f->page)) {", "if (0) {",
+     [DISCARD]),
+    ("N10", "lib/memory/trap.c", "is_there", "if (op != UFFDIO_ZEROPAGE || ", "if (op || ",
+     [DISCARD]),
     ("N10", "lib/store/file.c", "file_submit", "bool here = io->offset + io->len <= size;",
      "bool here = size || io;", [FILE]),
     # V3: no thread waits for a page.
