@@ -75,7 +75,7 @@ static const struct {
 	{ "halts", "faults at which a processor stood still instead, halted: interrupts were served" },
 	{ "waits", "faults at which it stood still outside the guest: nothing was served" },
 	{ "msi_blocked", "ready interrupts that could not be raised at once and were tried again" },
-	{ "max_outstanding", "most faults (user) or pages (kernel, sync) on their way at once" },
+	{ "max_outstanding", "most faults that the guest was told of (user) or pages (else) on their way at once" },
 	{ "host_threads", "most threads on the host for this VM: apf's and KVM's kernel workers" },
 	{ "retries", "reads of the store that failed and were tried again" },
 	{ "failed", "pages that are lost for good" },

@@ -3,7 +3,7 @@
  * Tracepoints (rows V1): every change of state is one event. An event is a
  * USDT probe (provider "apf", usable by perf, bpftrace, gdb) and, while
  * recording is on, a record in a ring that can be written out as Chrome trace
- * JSON (opens in Perfetto): one lane per vCPU, one arrow per fault.
+ * JSON (opens in Perfetto): one lane per vCPU, one arrow per fault, names for people.
  */
 #ifndef APF_TRACE_H
 #define APF_TRACE_H
@@ -60,7 +60,7 @@ int apf_trace_write(const char *path);
 void apf_trace_record(enum apf_event ev, uint32_t vcpu, uint64_t gfn, uint32_t token,
 		      uint64_t arg);
 
-/* The event's name as in the JSON and the USDT probe, e.g. "np". */
+/* The event's name as in the USDT probe and, as category, in the JSON, e.g. "np". */
 const char *apf_trace_name(enum apf_event ev);
 
 #pragma GCC visibility pop

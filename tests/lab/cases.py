@@ -121,7 +121,7 @@ def tokens_of(snapshot):
 def trace_tokens(path, name):
     with open(path, encoding="utf-8") as f:
         events = json.load(f)["traceEvents"]
-    return [int(e["args"]["token"], 16) for e in events if e["ph"] == "X" and e["name"] == name]
+    return [int(e["args"]["token"], 16) for e in events if e["ph"] == "X" and e["cat"] == name]
 
 
 def group_outstanding(lab):
