@@ -75,6 +75,8 @@ enum {
 int vm_option(struct vm_options *o, int c, const char *arg, const char *command);
 /* What was not given gets its default. */
 void vm_options_finish(struct vm_options *o);
+/* When a command that began at start_ns must end, for ending_start. */
+uint64_t vm_options_end(const struct vm_options *o, uint64_t start_ns);
 
 /* "\n", "\t", "\r", "\\", "\0", "\xHH" to bytes. 0, -EINVAL or -ENOMEM; *out is to be freed. */
 int unescape(const char *text, char **out, size_t *len);
@@ -112,6 +114,18 @@ int paging_option(struct paging_options *p, int c, const char *arg, const char *
  */
 int paging_run(const struct paging_options *p, struct session *s, struct vmm_config *cfg,
 	       const char *spec, int (*load)(struct vmm *vm, const void *what), const void *what);
+
+/* --- ending.c --- */
+
+/*
+ * From now on signals and the time (CLOCK_MONOTONIC; UINT64_MAX: none) end the process within a
+ * second, whatever it does. Before any other thread is created. 0 or EXIT_ERROR after a message.
+ */
+int ending_start(const char *command, uint64_t end_ns);
+/* This VM has been started: it is asked to end first. It must live until ending_stop. */
+void ending_of(struct vmm *vm);
+/* From now on signals do what they do to any process. May be called again. */
+void ending_stop(void);
 
 /* --- session.c --- */
 

@@ -132,8 +132,10 @@ int cmd_restore(int argc, char **argv, uint64_t start_ns)
 	if (!code) {
 		r.dir = argv[optind];
 		vm_options_finish(&r.vm);
-		block_signals();
-		code = restore(&r, start_ns);
+		code = ending_start("restore", vm_options_end(&r.vm, start_ns));
+		if (!code)
+			code = restore(&r, start_ns);
+		ending_stop();
 	}
 	free(r.vm.input);
 	return code;

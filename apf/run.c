@@ -169,8 +169,10 @@ int cmd_run(int argc, char **argv, uint64_t start_ns)
 		code = usage_error("run", "--latency, --trace, --preload and --record go with --lazy");
 	if (!code) {
 		vm_options_finish(&r.vm);
-		block_signals();
-		code = boot(&r, start_ns);
+		code = ending_start("run", vm_options_end(&r.vm, start_ns));
+		if (!code)
+			code = boot(&r, start_ns);
+		ending_stop();
 	}
 	free(r.vm.input);
 	return code;

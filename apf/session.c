@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -60,13 +59,6 @@ static void sample(void *arg)
 		w->most = n;
 }
 
-static int signals_fd(void)
-{
-	sigset_t set = signals_that_end();
-
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 /* The loop's own finish texts are for people; a plain success without a report needs none. */
 static void tell_end(const struct session *s, struct vmm *vm, int code)
 {
@@ -96,8 +88,7 @@ int session_report(const struct session *s, struct vmm *vm, struct apf_store *st
 
 int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 {
-	struct vmm_loop_config loop = { .control = s->options->control, .start_ns = s->start_ns,
-					.timeout_ns = s->options->timeout_ns };
+	struct vmm_loop_config loop = { .control = s->options->control, .start_ns = s->start_ns };
 	struct kvm_counter *counter = NULL;
 	struct kvm_counts counts;
 	struct watch w = { 0 };
@@ -111,13 +102,12 @@ int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 		if (vmm_get_config(vm)->delivery != APF_DELIVERY_USER)
 			counter = kvm_counter_open(vm);
 	}
-	loop.signal_fd = signals_fd();
 	vmm_resume(vm);
+	ending_of(vm);
 	vmm_loop(vm, &loop);
 	kvm_counter_close(counter, &counts);
 	code = session_report(s, vm, store, &counts, w.unknown ? -1 : w.most);
-	if (loop.signal_fd >= 0)
-		close(loop.signal_fd);
+	ending_stop();	/* whoever waits for files that are still to be written can be ended by any signal */
 	return code;
 }
 

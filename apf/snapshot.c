@@ -49,6 +49,8 @@ static const char help[] =
 "  apf snapshot --control /tmp/vm --wait-for '@apf ready' --to /tmp/snap --stop\n"
 "  apf snapshot --show /tmp/snap\n";
 
+#define ANSWER_NS	500000000u	/* time for the VM to say itself that the time is up */
+
 struct snapshot {
 	const char *control, *to, *wait_for, *show;
 	uint64_t min_outstanding, timeout_ns;
@@ -390,5 +392,9 @@ int cmd_snapshot(int argc, char **argv, uint64_t start_ns)
 		return show(&s);
 	if (!s.control || !s.to)
 		return usage_error("snapshot", "expected --control and --to, or --show");
-	return ask(&s);
+	code = ending_start("snapshot", s.timeout_ns ? start_ns + s.timeout_ns + ANSWER_NS : UINT64_MAX);
+	if (!code)
+		code = ask(&s);
+	ending_stop();
+	return code;
 }

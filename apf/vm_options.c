@@ -130,3 +130,8 @@ void vm_options_finish(struct vm_options *o)
 	if (!o->serial)
 		o->serial = o->json && !strcmp(o->json, "-") ? "/dev/stderr" : "-";
 }
+
+uint64_t vm_options_end(const struct vm_options *o, uint64_t start_ns)
+{
+	return o->timeout_ns ? start_ns + o->timeout_ns : UINT64_MAX;
+}

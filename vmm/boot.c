@@ -39,7 +39,8 @@ static int open_file(const char *path, uint64_t max, int *fd, size_t *len)
 	struct stat st;
 	int err = 0;
 
-	*fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* O_NONBLOCK: a FIFO is refused, not waited for. */
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (*fd < 0)
 		return apf_error_set(-errno, "%s: %s", path, strerror(errno));
 	if (fstat(*fd, &st) < 0)

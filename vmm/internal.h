@@ -48,6 +48,7 @@ struct vmm {
 	unsigned int parked;	/* of these: standing in vmm_vcpu_park */
 	bool hold;		/* vCPUs shall park */
 	bool stopping;		/* vCPUs shall end */
+	struct vmm_folder *saving;	/* that vmm_save writes into; NULL: none */
 	enum vmm_end end;
 	char end_text[512];
 };

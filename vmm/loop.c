@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The owner's thread while the VM runs: control socket, time limit, ticks, signals. */
+/* The owner's thread while the VM runs: control socket, time limit, ticks. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <apf/error.h>
@@ -12,7 +11,7 @@
 #include "vmm.h"
 
 #define TICK_NS		100000000u
-#define FDS_OWN		3u	/* events, signals, the reader of the output; then the control socket's */
+#define FDS_OWN		2u	/* events, the reader of the output; then the control socket's */
 #define JOB_TICK_NS	1000000u	/* while a snapshot waits for its moment */
 
 static void drain_events(struct vmm *vm)
@@ -21,15 +20,6 @@ static void drain_events(struct vmm *vm)
 
 	while (read(vmm_event_fd(vm), &n, sizeof(n)) > 0)
 		;
-}
-
-static void take_signal(struct vmm *vm, int fd)
-{
-	struct signalfd_siginfo si;
-
-	if (read(fd, &si, sizeof(si)) == sizeof(si))
-		vmm_finish(vm, VMM_END_SIGNAL, "interrupted by signal %u (%s)", si.ssi_signo,
-			   strsignal((int)si.ssi_signo));
 }
 
 struct schedule {
@@ -78,15 +68,12 @@ enum vmm_end vmm_loop(struct vmm *vm, const struct vmm_loop_config *cfg)
 		unsigned int n = control_fds(&control, fds + FDS_OWN);
 
 		fds[0] = (struct pollfd){ .fd = vmm_event_fd(vm), .events = POLLIN };
-		fds[1] = (struct pollfd){ .fd = cfg->signal_fd, .events = POLLIN };
-		fds[2] = (struct pollfd){ .fd = vmm_console_waits_for(vmm_console(vm)), .events = POLLOUT };
+		fds[1] = (struct pollfd){ .fd = vmm_console_waits_for(vmm_console(vm)), .events = POLLOUT };
 		if (poll(fds, n + FDS_OWN, sleep_ms(&s, &control, vmm_now_ns())) < 0)
 			continue;	/* EINTR: the descriptors were not looked at */
 		if (fds[0].revents)
 			drain_events(vm);
 		if (fds[1].revents)
-			take_signal(vm, cfg->signal_fd);
-		if (fds[2].revents)
 			vmm_console_flush(vmm_console(vm));
 		control_serve(&control, fds + FDS_OWN, n);
 		control_work(&control);

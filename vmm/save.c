@@ -16,20 +16,20 @@
 
 #include "internal.h"
 
-struct folder {
+struct vmm_folder {
 	char *name;	/* what it will be called, without slashes at the end */
 	char *tmp;	/* what it is called meanwhile */
 	int fd;
 };
 
-static int failed(const struct folder *f, const char *what)
+static int failed(const struct vmm_folder *f, const char *what)
 {
 	int err = errno;
 
 	return apf_error_set(-err, "snapshot %s: %s: %s", f->name, what, strerror(err));
 }
 
-static int exists(const struct folder *f)
+static int exists(const struct vmm_folder *f)
 {
 	return apf_error_set(-EEXIST, "snapshot %s: exists already", f->name);
 }
@@ -49,7 +49,7 @@ static int write_all(int fd, const uint8_t *data, size_t len)
 	return 0;
 }
 
-static int write_state(const struct folder *f, const struct vmm_snapshot_writer *w)
+static int write_state(const struct vmm_folder *f, const struct vmm_snapshot_writer *w)
 {
 	int fd = openat(f->fd, "state", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err = 0;
 
@@ -60,7 +60,7 @@ static int write_state(const struct folder *f, const struct vmm_snapshot_writer 
 	return err;
 }
 
-static int write_ram(struct vmm *vm, const struct folder *f,
+static int write_ram(struct vmm *vm, const struct vmm_folder *f,
 		     void (*progress)(void *arg, uint64_t done), void *arg)
 {
 	int fd = openat(f->fd, "ram", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err;
@@ -75,7 +75,7 @@ static int write_ram(struct vmm *vm, const struct folder *f,
 }
 
 /* Sets the names; they are to be freed in any case. */
-static int name_folder(struct folder *f, const char *dir)
+static int name_folder(struct vmm_folder *f, const char *dir)
 {
 	size_t len = strlen(dir);
 
@@ -90,7 +90,7 @@ static int name_folder(struct folder *f, const char *dir)
 }
 
 /* The name that is reserved here is found out at the end to be still free; this look saves the time. */
-static int make_folder(struct folder *f)
+static int make_folder(struct vmm_folder *f)
 {
 	if (access(f->name, F_OK) == 0)
 		return exists(f);
@@ -106,7 +106,7 @@ static int make_folder(struct folder *f)
 	return 0;
 }
 
-static void remove_folder(const struct folder *f)
+static void remove_folder(const struct vmm_folder *f)
 {
 	unlinkat(f->fd, "state", 0);
 	unlinkat(f->fd, "ram", 0);
@@ -124,7 +124,7 @@ static int rename_new(const char *from, const char *to)
 }
 
 /* The name itself is on disk when the folder that it stands in is. */
-static int sync_parent(const struct folder *f)
+static int sync_parent(const struct vmm_folder *f)
 {
 	char *copy = strdup(f->name);
 	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, err = 0;
@@ -137,7 +137,23 @@ static int sync_parent(const struct folder *f)
 	return err;
 }
 
-static int publish(const struct folder *f)
+/* Where a folder is to be removed if the process ends now. */
+static void set_saving(struct vmm *vm, struct vmm_folder *f)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->saving = f;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vmm_abandon(struct vmm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (vm->saving)
+		remove_folder(vm->saving);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static int publish(const struct vmm_folder *f)
 {
 	if (fsync(f->fd) < 0)
 		return failed(f, f->tmp);
@@ -146,7 +162,7 @@ static int publish(const struct folder *f)
 	return 0;
 }
 
-static int write_files(struct vmm *vm, const struct folder *f,
+static int write_files(struct vmm *vm, const struct vmm_folder *f,
 		       void (*progress)(void *arg, uint64_t done), void *arg)
 {
 	struct vmm_snapshot_writer w = { 0 };
@@ -164,13 +180,15 @@ static int write_files(struct vmm *vm, const struct folder *f,
 
 int vmm_save(struct vmm *vm, const char *dir, void (*progress)(void *arg, uint64_t done), void *arg)
 {
-	struct folder f = { .fd = -1 };
+	struct vmm_folder f = { .fd = -1 };
 	int err = name_folder(&f, dir);
 
 	if (!err)
 		err = make_folder(&f);
 	if (!err) {
+		set_saving(vm, &f);
 		err = write_files(vm, &f, progress, arg);
+		set_saving(vm, NULL);
 		if (!err)
 			err = publish(&f);
 		if (err)

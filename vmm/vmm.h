@@ -128,6 +128,9 @@ void vmm_stop(struct vmm *vm);
 int vmm_save(struct vmm *vm, const char *dir, void (*progress)(void *arg, uint64_t done),
 	     void *arg);
 
+/* The process is about to end: remove what a save that is going on has written. Any thread. */
+void vmm_abandon(struct vmm *vm);
+
 /*
  * End the VM for this reason, with a text for the operator (printf style); the
  * first call counts. Any thread; returns at once, vmm_loop then ends.
@@ -167,7 +170,6 @@ struct vmm_loop_config {
 	uint64_t timeout_ns;		/* from the call on; 0: none */
 	void (*tick)(void *arg);	/* about every 100 ms; may be NULL */
 	void *arg;
-	int signal_fd;			/* signalfd whose signals end the VM, or -1 */
 };
 /*
  * Serve the VM until it ends: control socket, time limit, ticks. The owner's

@@ -137,7 +137,7 @@ static void test_debug_exit_takes_values_of_any_width(void **state)
 
 static void test_time_limit_ends_a_guest_that_never_does(void **state)
 {
-	const struct vmm_loop_config cfg = { .signal_fd = -1, .timeout_ns = 50000000 };
+	const struct vmm_loop_config cfg = { .timeout_ns = 50000000 };
 	struct vmm *vm = boot("", 2);
 
 	assert_int_equal(vmm_loop(vm, &cfg), VMM_END_TIMEOUT);

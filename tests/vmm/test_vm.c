@@ -59,7 +59,7 @@ void check(int err)
 
 void run_until(struct vmm *vm, const char *control, enum vmm_end want)
 {
-	const struct vmm_loop_config cfg = { .signal_fd = -1, .timeout_ns = LIMIT_S * 1000000000ull,
+	const struct vmm_loop_config cfg = { .timeout_ns = LIMIT_S * 1000000000ull,
 					     .control = control };
 	enum vmm_end end = vmm_loop(vm, &cfg);
 
