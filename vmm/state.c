@@ -50,8 +50,12 @@ int vmm_piece_load(struct vmm_vcpu *v, const struct vmm_snapshot *s, const struc
 static int save_apf(struct vmm_vcpu *v, struct vmm_snapshot_writer *w, struct kvm_mp_state *mp)
 {
 	size_t size = apf_kvm_vcpu_save(v->apf, NULL, 0, &mp->mp_state);
-	void *at = vmm_snapshot_add(w, VMM_SEC_APF, v->id, NULL, size);
+	void *at;
 
+	if (!size)
+		return apf_error_set(-EBUSY, "vmm: vCPU %u waits for a page in the middle of an access",
+				     v->id);
+	at = vmm_snapshot_add(w, VMM_SEC_APF, v->id, NULL, size);
 	if (!at)
 		return -ENOMEM;
 	if (apf_kvm_vcpu_save(v->apf, at, size, &mp->mp_state) != size)

@@ -87,6 +87,33 @@ static void failed(struct vmm_vcpu *v, int err)
 			   *apf_error() ? apf_error() : strerror(-err));
 }
 
+static bool is_stopping(struct vmm *vm)
+{
+	bool stopping;
+
+	pthread_mutex_lock(&vm->lock);
+	stopping = vm->stopping;
+	pthread_mutex_unlock(&vm->lock);
+	return stopping;
+}
+
+/* Before a pause: an access of the guest that waits for its page is completed, no more. */
+static int complete_access(struct vmm_vcpu *v)
+{
+	int r = -EINTR;
+
+	v->run->immediate_exit = 1;
+	while (r == -EINTR && apf_kvm_vcpu_pending(v->apf) && !is_stopping(v->vm)) {
+		r = apf_kvm_run(v->apf);
+		if (!r) {
+			serve(v);
+			r = -EINTR;
+		}
+	}
+	v->run->immediate_exit = 0;
+	return r;
+}
+
 void *vmm_vcpu_main(void *vcpu)
 {
 	struct vmm_vcpu *v = vcpu;
@@ -102,8 +129,11 @@ void *vmm_vcpu_main(void *vcpu)
 			if (vmm_ended(v->vm) != VMM_RUNNING)
 				break;
 		}
+		if (r == -EINTR)
+			r = complete_access(v);
 		if (r < 0 && r != -EINTR)
 			failed(v, r);
 	}
+	apf_kvm_vcpu_detach(v->apf);
 	return NULL;
 }

@@ -109,6 +109,8 @@ struct apf_fault {
 	bool smm;
 	bool nested;		/* a nested guest runs */
 	uint64_t pc;		/* arm64: virtual address of the instruction (A6) */
+	bool by_kvm;		/* not the guest's own access: KVM's emulator, or a register write or
+				   call that is half done. The verdict is APF_WAIT */
 };
 
 enum apf_verdict {
@@ -133,6 +135,7 @@ enum apf_why {
 	APF_WHY_SMM,
 	APF_WHY_NESTED,
 	APF_WHY_REGION,		/* the guest says it cannot take an abort here (A6, A11) */
+	APF_WHY_KVM,		/* apf_fault.by_kvm */
 	APF_WHY_COUNT
 };
 

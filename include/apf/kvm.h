@@ -8,6 +8,7 @@
 #ifndef APF_KVM_H
 #define APF_KVM_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -59,6 +60,15 @@ struct apf_kvm_config {
 	int kick_signal;		/* 0 = SIGUSR1; blocked in vCPU threads by this library */
 	bool x2apic_ids;		/* x86: KVM_CAP_X2APIC_API is on: ids from 255 up */
 	uint8_t ready_ppi;		/* arm64: INTID of the ready interrupt, 16..31; 0 = 22 */
+	/*
+	 * Signals of the VMM's own that shall end apf_kvm_run: blocked in vCPU threads by this
+	 * library and let in where it waits, so that none is lost. on_signal is called for each in
+	 * the vCPU's thread, outside of KVM_RUN, before apf_kvm_run returns -EINTR. Not SIGBUS, not
+	 * the kick signal. NULL: none.
+	 */
+	void (*on_signal)(void *ctx, uint32_t vcpu_id, const siginfo_t *si);
+	void *on_signal_ctx;
+	sigset_t signals;
 };
 
 /*
@@ -70,7 +80,7 @@ struct apf_kvm_config {
  */
 int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out);
 /*
- * After all vCPU threads have ended and after apf_mem_destroy (which ends the
+ * After all vCPU threads have ended (or detached) and after apf_mem_destroy (which ends the
  * pager's callbacks into the binding).
  */
 void apf_kvm_destroy(struct apf_kvm *k);
@@ -89,29 +99,65 @@ void apf_kvm_cpuid(const struct apf_kvm *k, struct kvm_cpuid2 *cpuid);
 
 /*
  * Bind a vCPU after KVM_CREATE_VCPU and KVM_SET_CPUID2 or KVM_ARM_VCPU_INIT; borrowed fd
- * and run page.
+ * and run page. Not while another is added or removed. 0; -EEXIST: the id is bound already;
+ * -EINVAL, -ENOMEM.
  */
 int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run,
 		     struct apf_kvm_vcpu **out);
 
 /*
- * Call once in the vCPU's thread before the first run: blocks SIGBUS and the kick
- * signal and lets them in only inside KVM_RUN. Makes the pages resident that KVM
- * or the engine needs at once (the area; x86: PDPTEs of a PAE guest); waits for them.
+ * Call in the vCPU's thread before the first run: blocks SIGBUS, the kick signal and
+ * cfg.signals, and lets them in only where the library waits. A vCPU may go from thread to
+ * thread: detach it in the one, attach it in the other. 0; -EBUSY: another thread has it.
  */
 int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v);
 
 /*
- * Run until the VMM has something to do. vCPU's thread. Returns
+ * Call in the vCPU's thread, outside apf_kvm_run, before the thread ends: after it no signal
+ * is sent to the thread. What the vCPU stands at is kept. Its signals stay blocked.
+ */
+void apf_kvm_vcpu_detach(struct apf_kvm_vcpu *v);
+
+/*
+ * Unbind a vCPU that has no thread: its fd and run page are not used any more, what is
+ * outstanding is dropped, its counts leave apf_kvm_stats, v is invalid and the id may be
+ * used again. Any thread; not while another vCPU is added or removed. 0; -EBUSY: it is attached.
+ */
+int apf_kvm_vcpu_remove(struct apf_kvm_vcpu *v);
+
+/*
+ * Run until the VMM has something to do. vCPU's thread. The first run makes the pages resident
+ * that KVM or the engine reads without a trap (the area; x86: PDPTEs of a PAE guest). Returns
  *   0          an exit that is the VMM's: look at run->exit_reason
- *   -EINTR     apf_kvm_kick was called (pending I/O is completed: state can be saved)
+ *   -EINTR     the VMM is wanted:
+ *              - apf_kvm_kick was called; it ends whatever the vCPU waits for;
+ *              - a signal of cfg.signals came, and on_signal was called; the same;
+ *              - run->immediate_exit is set, which it stays: nothing of the guest has run, but
+ *                pending I/O is completed, as KVM_RUN alone would do it;
+ *              - a signal that the thread does not block came, and its handler has run. As with
+ *                KVM_RUN alone it does not show if it came just before the guest was entered:
+ *                let the handler call apf_kvm_kick.
+ *              The library's own signals never come out. The state may be saved unless
+ *              apf_kvm_vcpu_pending says otherwise.
  *   -EIO       the guest needs a page that is lost for good; *gpa of apf_kvm_lost
  *   -EHWPOISON a real memory error of the host, same
  *   other      what KVM_RUN said
  */
 int apf_kvm_run(struct apf_kvm_vcpu *v);
 
-/* Make apf_kvm_run return -EINTR soon (once per kick or burst of kicks). Any thread. */
+/*
+ * Did apf_kvm_run return while an access of the guest's that KVM has begun (of its
+ * emulator, a register write, a call) waits for a page? The next apf_kvm_run goes on with it; till
+ * then the vCPU's registers must be neither saved nor changed, and apf_kvm_vcpu_save refuses.
+ * To have it completed and nothing more, set run->immediate_exit and call apf_kvm_run until
+ * this is false: it waits for the page, and a kick ends the wait. vCPU's thread, or stopped.
+ */
+bool apf_kvm_vcpu_pending(const struct apf_kvm_vcpu *v);
+
+/*
+ * Make apf_kvm_run return -EINTR at once (once per kick or burst of kicks), or the next time
+ * it is called. Any thread, any signal handler; not after apf_kvm_vcpu_remove.
+ */
 void apf_kvm_kick(struct apf_kvm_vcpu *v);
 
 /* Guest-physical address of the page that -EIO or -EHWPOISON is about. */
@@ -125,8 +171,9 @@ void apf_kvm_freeze(struct apf_kvm *k, bool frozen);
 
 /*
  * Save this vCPU's APF state; vCPU out of apf_kvm_run, frozen. Returns bytes
- * needed; nothing is written if that is more than size. In kernel mode the
- * control registers are read from KVM and the outstanding set is absent.
+ * needed; nothing is written if that is more than size. 0: not now, an access waits for a
+ * page (apf_kvm_vcpu_pending). In kernel mode the control registers are read from KVM and the
+ * outstanding set is absent.
  * *mp_state: in: what KVM_GET_MP_STATE said; out: what a snapshot must store (C16).
  */
 size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_t *mp_state);
@@ -159,7 +206,7 @@ int apf_kvm_need_msrs(struct apf_kvm *k, const struct kvm_msrs *msrs);
 bool apf_kvm_owns_msr(uint32_t index);
 
 struct apf_kvm_stats {
-	struct apf_vcpu_stats engine;	/* summed over vCPUs; max_outstanding: most at once in the VM */
+	struct apf_vcpu_stats engine;	/* summed over the vCPUs; max_outstanding: most at once in the VM */
 	uint64_t traps;			/* SIGBUS taken */
 	uint64_t raced;			/* the page was here by the time we looked */
 	uint64_t emulated;		/* accesses of KVM's emulator to missing pages, completed */

@@ -74,6 +74,8 @@ static enum apf_why decide(struct apf_vcpu *v, const struct apf_fault *f, uint32
 {
 	enum apf_why why;
 
+	if (f->by_kvm)
+		return APF_WHY_KVM;
 	if (f->smm)
 		return APF_WHY_SMM;
 	if (f->nested)

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside of the binding: its two structs and the seam between what all
- * architectures share (vm.c, vcpu.c, run.c, state.c) and what one needs (arch.h).
+ * Inside of the binding: its two structs, what a vCPU can be doing, and the seam between
+ * what all architectures share and what one needs (arch.h).
+ *
+ *   vm.c      the VM: set-up, what the pager tells, statistics
+ *   pages.c   guest-physical addresses, gfns and RAM pages
+ *   vcpu.c    a vCPU's life: bound to the VM and to a thread, kicked, removed
+ *   run.c     its run loop: from a trap to what was decided
+ *   link.c    its engine: what goes in, what comes out
+ *   state.c   reset, save and load
  */
 #ifndef KVM_BINDING_H
 #define KVM_BINDING_H
@@ -19,7 +26,69 @@
 #include <apf/memory.h>
 
 #define MAX_SLOTS 8u
-#define NO_PAGE UINT64_MAX
+
+/*
+ * Two numbers that count 4 KiB, of two different things; they are equal only where a slot
+ * happens to lie at its own offset. What is plain uint64_t is an address in bytes.
+ */
+struct gfn {
+	uint64_t nr;		/* of guest-physical space: the engine's and the guest's */
+};
+
+struct ram_page {
+	uint64_t nr;		/* of the memfd: lib/memory's; UINT64_MAX: not RAM */
+};
+
+#define NO_PAGE ((struct ram_page){ UINT64_MAX })
+
+static inline bool is_page(struct ram_page p)
+{
+	return p.nr != UINT64_MAX;
+}
+
+/*
+ * What every step of the run loop answers; a function that returns it may also return a
+ * negative errno, which goes to the caller of apf_kvm_run with apf_error set. GO_ON is 0,
+ * so that the first step with another answer ends a chain of them.
+ */
+enum next {
+	GO_ON,			/* the library has dealt with it: the guest runs on */
+	TO_CALLER,		/* an exit that is the VMM's: apf_kvm_run returns 0 */
+};
+
+/*
+ * What a vCPU is doing. Its own thread alone makes steps (apf_doing_step, which knows the
+ * legal ones); while it has no thread, whoever owns it then.
+ *
+ *   from       to         because
+ *   STARTS     RUNS       the pages are here that KVM reads without a trap
+ *   RUNS       NOTIFIED   an NP or a ready was injected
+ *   RUNS       HALTED     a fault's verdict (C4 a)
+ *   RUNS       WAITS      a fault's verdict (C4 b)
+ *   RUNS       EXITS      KVM_RUN returned with an exit
+ *   NOTIFIED   RUNS       KVM_RUN took the exception in
+ *   HALTED     RUNS       its page came; an interrupt ended it, as an exit or a trap shows; reset
+ *   WAITS      RUNS       its page came or is lost; or the caller is wanted: the access traps again
+ *   EXITS      RUNS       the exit is dealt with, or the VMM's
+ *
+ * apf_kvm_run may be left in any but WAITS. An exit that was left (a kick came while it
+ * needed a page) is gone on with at the next run; until then apf_kvm_vcpu_pending is true.
+ */
+enum doing {
+	STARTS,		/* it has not run yet */
+	RUNS,		/* the guest, or its thread between two runs; nothing of ours is in its way */
+	NOTIFIED,	/* an exception of ours is pending that no run has taken in */
+	HALTED,		/* stands at halt_page, halted in KVM: interrupts wake it unseen and are served */
+	WAITS,		/* stands at a page outside the guest, which is served nothing */
+	EXITS,		/* an exit is being dealt with, which may wait for pages */
+};
+
+/* What other threads ask of the vCPU's. */
+enum ask {
+	ASK_OUT = 1,	/* the VMM: leave apf_kvm_run */
+	ASK_POLL = 2,	/* the engine has something queued (N6) */
+	ASK_ENTER = 4,	/* it has a ready to inject at the next entry (L5) */
+};
 
 /*
  * Traps taken in a row on one page that the books call resident, before it is
@@ -40,7 +109,7 @@ struct apf_kvm {
 	bool sync_regs;			/* x86: KVM_CAP_SYNC_REGS covers registers and events */
 	const struct kernel_controls *kernel;	/* mode kernel, else NULL */
 	_Atomic(struct apf_kvm_vcpu *) *vcpus;	/* cfg.max_vcpus, in order of adding */
-	atomic_uint nr_vcpus;
+	atomic_uint nr_vcpus;		/* places; those of removed vCPUs are used again */
 	atomic_uint outstanding;	/* over all vCPUs, as last seen */
 	atomic_uint max_outstanding;
 };
@@ -50,29 +119,29 @@ struct apf_kvm_vcpu {
 	uint32_t id;
 	int fd;
 	struct kvm_run *run;
-	pthread_t thread;
-	atomic_bool attached;		/* thread is valid */
+	enum doing doing;
+	atomic_uint asked;		/* ASK_ bits */
+	pthread_t thread;		/* that runs it, if attached */
+	atomic_bool attached;
+	atomic_uint signalling;		/* threads that may be about to signal it */
 
 	pthread_mutex_t lock;		/* the engine's; held across no blocking call */
+	bool bound;			/* else its place is free; under lock */
 	struct apf_vcpu *engine;
 	void *engine_mem;
 	uint32_t outstanding;		/* share of k->outstanding; under lock */
-
-	atomic_bool kicked;		/* the VMM wants apf_kvm_run to return */
-	atomic_bool later;		/* the engine has something queued (N6) */
-	atomic_bool due;		/* it has a ready to inject at the next entry (L5) */
-	bool timer_armed;		/* it looks again; under lock */
+	bool timer_armed;		/* the engine's queue is looked at again; under lock */
 	uint64_t backoff_ns;		/* of that timer; under lock */
 
 	/* The rest belongs to the vCPU's thread. */
-	bool looked;			/* at the queue, since the last exit */
-	bool injected;			/* an exception is pending that no run has taken in */
-	uint64_t halt_page;		/* halted for this page, or NO_PAGE */
-	uint64_t halt_pc;
-	uint64_t raced_page;
+	struct ram_page halt_page;	/* HALTED: for this page, */
+	uint64_t halt_pc;		/* at this instruction */
+	unsigned int fetched;		/* pages that the exit at hand had to wait for */
+	struct ram_page raced_page;
 	unsigned int races;
 	uint64_t lost_gpa;
-	sigset_t signals;		/* SIGBUS and the kick signal */
+	sigset_t signals;		/* let in inside KVM_RUN: SIGBUS and */
+	sigset_t wakeups;		/* those that end waits: the kick signal, the VMM's own */
 	atomic_ulong traps, raced, emulated, kicks, msi_blocked;
 };
 
@@ -81,36 +150,50 @@ static inline uint64_t slot_end(const struct apf_kvm_slot *s)
 	return s->gpa + s->size;
 }
 
-/* vm.c: between guest-physical addresses and RAM pages. NO_PAGE: not RAM. */
-uint64_t gpa_to_page(const struct apf_kvm *k, uint64_t gpa);
-uint64_t page_to_gpa(const struct apf_kvm *k, uint64_t page);
+/* pages.c. The RAM page of an address or gfn, NO_PAGE if it is none, and back. */
+struct ram_page apf_page_at(const struct apf_kvm *k, uint64_t gpa);
+struct ram_page apf_page_of_gfn(const struct apf_kvm *k, struct gfn gfn);
+uint64_t apf_page_gpa(const struct apf_kvm *k, struct ram_page page);
+struct gfn apf_page_gfn(const struct apf_kvm *k, struct ram_page page);
+/* Ask for a page: 1 here, 0 on its way, -EAGAIN the queue is full, -EIO lost. */
+int apf_page_want(struct apf_kvm *k, struct ram_page page);
 /* Read or write guest-physical memory without side effects; 0, -EFAULT or -ERANGE. */
-int gpa_read(const struct apf_kvm *k, uint64_t gpa, void *buf, size_t len);
-int gpa_write(const struct apf_kvm *k, uint64_t gpa, const void *buf, size_t len);
+int apf_gpa_read(const struct apf_kvm *k, uint64_t gpa, void *buf, size_t len);
+int apf_gpa_write(const struct apf_kvm *k, uint64_t gpa, const void *buf, size_t len);
 /* Is [gpa, gpa + len) RAM of one slot? */
-bool gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
-/* Make [gpa, gpa + len) resident, waiting; parts that are no RAM are skipped. 0 or -EIO. */
-int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
+bool apf_gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
 
-/* vcpu.c: ask for a page until the queue takes it: 1 here, 0 on its way, -EIO lost. */
-int want(struct apf_kvm *k, uint64_t page);
-/* What to do about APF_OUT_ bits; lock held. */
-void act_on(struct apf_kvm_vcpu *v, unsigned int out);
-/* Tell the engine that a page has come, or is lost (res < 0); lock held. APF_OUT_ bits. */
-unsigned int page_over(struct apf_kvm_vcpu *v, uint64_t gfn, int res);
+/* vcpu.c. The vCPU makes this step, which must be a legal one. Its own thread. */
+void apf_doing_step(struct apf_kvm_vcpu *v, enum doing to);
+/* Send the kick signal, if there is a thread. Any thread, or signal handler. */
+void apf_signal_vcpu(struct apf_kvm_vcpu *v);
+
+/* link.c. All but apf_link_fault with the lock held. What to do about APF_OUT_ bits. */
+void apf_link_act(struct apf_kvm_vcpu *v, unsigned int out);
+/* Tell the engine that a page has come, or is lost (res < 0). APF_OUT_ bits. */
+unsigned int apf_link_page_over(struct apf_kvm_vcpu *v, struct gfn gfn, int res);
+/* Look at the engine's queue. at: the state in which the vCPU runs on, or NULL. */
+void apf_link_poll(struct apf_kvm_vcpu *v, const struct apf_fault *at);
 /*
- * Lock held. `later` may only be taken back where the whole queue was looked at. at: the
- * state in which the vCPU runs on, or NULL.
+ * A fault on a page that is on its way: let the engine decide, inject if it says so. *d has the
+ * verdict; f->gfn is filled in. vCPU's thread.
  */
-void poll_engine(struct apf_kvm_vcpu *v, const struct apf_fault *at);
-/* arch_inject, and remember it. */
-int inject(struct apf_kvm_vcpu *v, uint32_t token);
+void apf_link_fault(struct apf_kvm_vcpu *v, struct ram_page page, struct apf_fault *f,
+		    struct apf_decision *d);
+void apf_link_init(struct apf_kvm_vcpu *v);
+extern const struct apf_engine_ops apf_link_ops;
 
-/* run.c: a page is lost (-EIO), or broken memory (-EHWPOISON): say so, return err. */
-int lose(struct apf_kvm_vcpu *v, uint64_t gpa, int err);
-/* Is the vCPU still in the halt that we put it into, and not in one of its own? */
-bool halted_by_us(struct apf_kvm_vcpu *v, uint32_t mp_state);
-/* An interrupt has ended our halt: let the guest run. 1, or negative errno. */
-int wake(struct apf_kvm_vcpu *v);
+/* run.c. A page is lost (-EIO), or broken memory (-EHWPOISON): say so, return err. */
+int apf_run_lost(struct apf_kvm_vcpu *v, uint64_t gpa, int err);
+/*
+ * An exit, or the start, needs [gpa, gpa + len) resident: a fault like others, but of KVM's
+ * (apf_fault.by_kvm). Parts that are no RAM are skipped. GO_ON: all is here; -EINTR: the caller
+ * is wanted, do it again at the next run; -EIO: lost.
+ */
+int apf_run_need(struct apf_kvm_vcpu *v, uint64_t gpa, uint64_t len);
+/* HALTED: is it still in that halt, and not in one of the guest's own? */
+bool apf_run_in_our_halt(struct apf_kvm_vcpu *v, uint32_t mp_state);
+/* HALTED: not any more. GO_ON or negative errno. */
+int apf_run_end_halt(struct apf_kvm_vcpu *v);
 
 #endif

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Running one vCPU, turning traps into verdicts, carrying verdicts out.
+ * Running one vCPU: traps become verdicts, verdicts are carried out, waits end.
  *
- * Order at a trap, so that no page is ever waited for in vain: ask for the page,
- * let the engine note who waits, then look again whether the page has come. The
- * pager marks a page resident before it tells the vCPUs, so either it finds the
- * note, or the second look finds the page.
+ * Order at a trap, so that no page is ever waited for in vain: ask for the page, let the
+ * engine note who waits, then look again whether the page has come (apf_link_fault). All
+ * waiting is done in sleep_outside: whatever the vCPU waits for, a kick ends it.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +17,10 @@
 #include "kvm/arch.h"
 #include "kvm/compat.h"
 
-int lose(struct apf_kvm_vcpu *v, uint64_t gpa, int err)
+/* How long to stand back when the pager's queue is full; it is emptied at every turn. */
+#define QUEUE_FULL_NS 100000
+
+int apf_run_lost(struct apf_kvm_vcpu *v, uint64_t gpa, int err)
 {
 	v->lost_gpa = gpa;
 	if (err == -EHWPOISON)
@@ -28,26 +30,72 @@ int lose(struct apf_kvm_vcpu *v, uint64_t gpa, int err)
 			     (unsigned long long)gpa, apf_mem_lost_text(v->k->cfg.mem));
 }
 
-/* C4 (b): nothing is served until the page is here. -EINTR: the VMM wants us out. */
-static int wait_for(struct apf_kvm_vcpu *v, uint64_t page)
+/* The VMM's own signal, or the kick signal: from apf_kvm_kick, or from the engine's side? */
+static int took_signal(struct apf_kvm_vcpu *v, int signal, const siginfo_t *si)
 {
-	sigset_t kick;
+	const struct apf_kvm_config *cfg = &v->k->cfg;
+
+	if (signal == cfg->kick_signal)
+		return atomic_fetch_and(&v->asked, ~ASK_OUT) & ASK_OUT ? -EINTR : GO_ON;
+	cfg->on_signal(cfg->on_signal_ctx, v->id, si);
+	return -EINTR;
+}
+
+/* Until a signal comes, or for so long. GO_ON: look again; -EINTR: the caller is wanted. */
+static int sleep_outside(struct apf_kvm_vcpu *v, const struct timespec *limit)
+{
+	siginfo_t si;
+	int signal = limit ? sigtimedwait(&v->wakeups, &si, limit) : sigwaitinfo(&v->wakeups, &si);
+
+	if (signal > 0)
+		return took_signal(v, signal, &si);
+	return errno == EAGAIN ? GO_ON : -EINTR;	/* a handler of the VMM's has run */
+}
+
+/* Ask for a page until the queue takes it: 1 here, 0 on its way, -EIO lost, or -EINTR. */
+static int ask_for(struct apf_kvm_vcpu *v, struct ram_page page)
+{
+	const struct timespec limit = { .tv_nsec = QUEUE_FULL_NS };
+	int r, err;
+
+	while ((r = apf_page_want(v->k, page)) == -EAGAIN) {
+		err = sleep_outside(v, &limit);
+		if (err)
+			return err;
+	}
+	return r;
+}
+
+/* Outside the guest until the page is here. The engine's note of it brings the signal. */
+static int stand_at(struct apf_kvm_vcpu *v, struct ram_page page)
+{
+	int r, err;
+
+	while ((r = ask_for(v, page)) == 0) {
+		err = sleep_outside(v, NULL);
+		if (err)
+			return err;
+	}
+	if (r == -EINTR)
+		return r;
+	return r > 0 ? GO_ON : apf_run_lost(v, apf_page_gpa(v->k, page), r);
+}
+
+/* C4 (b): nothing is served until the page is here. */
+static int wait_for(struct apf_kvm_vcpu *v, struct ram_page page)
+{
 	int r;
 
-	sigemptyset(&kick);
-	sigaddset(&kick, v->k->cfg.kick_signal);
-	while ((r = want(v->k, page)) == 0) {
-		sigwaitinfo(&kick, NULL);
-		if (atomic_exchange(&v->kicked, false))
-			return -EINTR;
-	}
-	return r > 0 ? 0 : lose(v, page_to_gpa(v->k, page), r);
+	apf_doing_step(v, WAITS);
+	r = stand_at(v, page);
+	apf_doing_step(v, RUNS);
+	return r;
 }
 
 /* C4 (a): halted in KVM, so that interrupts wake it and are served. */
-static int halt_for(struct apf_kvm_vcpu *v, uint64_t page, uint64_t pc)
+static int halt_for(struct apf_kvm_vcpu *v, struct ram_page page, uint64_t pc)
 {
-	struct kvm_mp_state mp = { .mp_state = arch_halted };
+	struct kvm_mp_state mp = { .mp_state = apf_arch_halted };
 
 	if (v->k->cfg.halt == APF_HALT_WAIT)
 		return wait_for(v, page);
@@ -55,181 +103,234 @@ static int halt_for(struct apf_kvm_vcpu *v, uint64_t page, uint64_t pc)
 		return apf_error_set(-errno, "vcpu %u: KVM_SET_MP_STATE: %s", v->id, strerror(errno));
 	v->halt_page = page;
 	v->halt_pc = pc;
-	return 0;
+	apf_doing_step(v, HALTED);
+	return GO_ON;
 }
 
-bool halted_by_us(struct apf_kvm_vcpu *v, uint32_t mp_state)
+bool apf_run_in_our_halt(struct apf_kvm_vcpu *v, uint32_t mp_state)
 {
 	uint64_t pc;
 
-	return v->halt_page != NO_PAGE && mp_state == arch_halted && !arch_pc(v, &pc) &&
+	return v->doing == HALTED && mp_state == apf_arch_halted && !apf_arch_pc(v, &pc) &&
 	       pc == v->halt_pc;
 }
 
-static int end_halt(struct apf_kvm_vcpu *v)
+int apf_run_end_halt(struct apf_kvm_vcpu *v)
 {
 	struct kvm_mp_state mp;
+	int err = ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0 ? -errno : 0;
 
-	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
-		return -errno;
-	if (halted_by_us(v, mp.mp_state)) {
+	if (!err && apf_run_in_our_halt(v, mp.mp_state)) {
 		mp.mp_state = KVM_MP_STATE_RUNNABLE;
-		if (ioctl(v->fd, KVM_SET_MP_STATE, &mp) < 0)
-			return -errno;
+		err = ioctl(v->fd, KVM_SET_MP_STATE, &mp) < 0 ? -errno : 0;
 	}
-	v->halt_page = NO_PAGE;
-	return 0;
-}
-
-int wake(struct apf_kvm_vcpu *v)
-{
-	int err = end_halt(v);
-
 	if (err)
 		return apf_error_set(err, "vcpu %u: end of halt: %s", v->id, strerror(-err));
-	return 1;
+	apf_doing_step(v, RUNS);
+	return GO_ON;
 }
 
-/* Let the engine decide and make what it decided so; the page is on its way. */
-static int decide(struct apf_kvm_vcpu *v, uint64_t page, uint64_t gpa, struct apf_decision *d,
-		  uint64_t *pc)
+/* One whose page the books call resident: it came between the trap and our look, or broke. */
+static int raced(struct apf_kvm_vcpu *v, struct ram_page page)
+{
+	atomic_fetch_add(&v->raced, 1);
+	if (page.nr != v->raced_page.nr)
+		v->races = 0;
+	v->raced_page = page;
+	if (++v->races <= RACES_BEFORE_ERROR)
+		return GO_ON;
+	return apf_run_lost(v, apf_page_gpa(v->k, page), -EHWPOISON);
+}
+
+/* The guest's access to a page has trapped. */
+static int fault_on(struct apf_kvm_vcpu *v, struct ram_page page)
 {
 	struct apf_fault f = { 0 };
-	int r, err = arch_fault(v, &f, pc);
-
-	if (err)
-		return err;
-	f.gfn = gpa >> APF_PAGE_SHIFT;
-	pthread_mutex_lock(&v->lock);
-	apf_vcpu_fault(v->engine, &f, d);
-	if (d->verdict == APF_INJECT && inject(v, d->token)) {
-		act_on(v, apf_vcpu_undo(v->engine, d->token));
-		d->verdict = APF_WAIT;
-	}
-	r = want(v->k, page);
-	act_on(v, r ? page_over(v, f.gfn, r) : 0);
-	pthread_mutex_unlock(&v->lock);
-	return 0;
-}
-
-static int trap_on_page(struct apf_kvm_vcpu *v, uint64_t page)
-{
-	uint64_t gpa = page_to_gpa(v->k, page), pc;
 	struct apf_decision d;
-	int r = want(v->k, page);
+	uint64_t pc;
+	int r = ask_for(v, page);
 
+	if (r == -EINTR)
+		return r;
 	if (r < 0)
-		return lose(v, gpa, r);
-	if (r > 0) {
-		atomic_fetch_add(&v->raced, 1);
-		if (page != v->raced_page)
-			v->races = 0;
-		v->raced_page = page;
-		return ++v->races > RACES_BEFORE_ERROR ? lose(v, gpa, -EHWPOISON) : 0;
-	}
+		return apf_run_lost(v, apf_page_gpa(v->k, page), r);
+	if (r > 0)
+		return raced(v, page);
 	v->raced_page = NO_PAGE;
-	r = decide(v, page, gpa, &d, &pc);
+	r = apf_arch_fault(v, &f, &pc);
 	if (r)
 		return r;
+	apf_link_fault(v, page, &f, &d);
 	if (d.verdict == APF_HALT)
 		return halt_for(v, page, pc);
-	return d.verdict == APF_WAIT ? wait_for(v, page) : 0;
+	return d.verdict == APF_WAIT ? wait_for(v, page) : GO_ON;
 }
 
-/* KVM_RUN was interrupted: by the trap, by a kick, or by a signal of somebody else's. */
-static int interrupted(struct apf_kvm_vcpu *v)
+/* KVM needs a page for an access that is half done: the verdict can only be to wait. */
+static int need_page(struct apf_kvm_vcpu *v, struct ram_page page)
+{
+	struct apf_fault f = { .by_kvm = true };
+	struct apf_decision d;
+	int r = ask_for(v, page);
+
+	if (r == -EINTR)
+		return r;
+	if (r > 0)
+		return GO_ON;
+	if (r == 0) {
+		v->fetched++;
+		apf_link_fault(v, page, &f, &d);
+	}
+	return stand_at(v, page);
+}
+
+int apf_run_need(struct apf_kvm_vcpu *v, uint64_t gpa, uint64_t len)
+{
+	uint64_t last = (gpa + len - 1) >> APF_PAGE_SHIFT;
+
+	for (struct gfn gfn = { gpa >> APF_PAGE_SHIFT }; gfn.nr <= last; gfn.nr++) {
+		struct ram_page page = apf_page_of_gfn(v->k, gfn);
+		int r = is_page(page) ? need_page(v, page) : GO_ON;
+
+		if (r)
+			return r;
+	}
+	return GO_ON;
+}
+
+static int trapped(struct apf_kvm_vcpu *v, const siginfo_t *si)
+{
+	struct ram_page page = { apf_mem_page_of(v->k->cfg.mem, si->si_addr) };
+
+	if (si->si_code != BUS_MCEERR_AR || !is_page(page))
+		return apf_error_set(-EHWPOISON, "vcpu %u: SIGBUS code %d at %p, outside guest RAM",
+				     v->id, si->si_code, si->si_addr);
+	atomic_fetch_add(&v->traps, 1);
+	if (v->doing == HALTED)			/* it has run since */
+		apf_doing_step(v, RUNS);
+	return fault_on(v, page);
+}
+
+/*
+ * KVM_RUN was interrupted: by the trap, by a kick or another signal that was let in. With
+ * none of them it was run->immediate_exit, or a signal whose handler has run; -EAGAIN is
+ * KVM's own way to say that a vCPU has been started.
+ */
+static int interrupted(struct apf_kvm_vcpu *v, int err)
 {
 	static const struct timespec now;
 	siginfo_t si;
-	uint64_t page;
+	int signal = sigtimedwait(&v->signals, &si, &now);
 
-	if (sigtimedwait(&v->signals, &si, &now) != SIGBUS)
-		return atomic_exchange(&v->kicked, false) ? -EINTR : 0;
-	page = apf_mem_page_of(v->k->cfg.mem, si.si_addr);
-	if (si.si_code != BUS_MCEERR_AR || page == NO_PAGE)
-		return apf_error_set(-EHWPOISON, "vcpu %u: SIGBUS code %d at %p, outside guest RAM",
-				     v->id, si.si_code, si.si_addr);
-	atomic_fetch_add(&v->traps, 1);
-	return trap_on_page(v, page);
+	if (signal == SIGBUS)
+		return trapped(v, &si);
+	if (signal > 0)
+		return took_signal(v, signal, &si);
+	return err == -EAGAIN ? GO_ON : err;
 }
 
 /* What KVM's own access to a page ended in, where the kernel says which page it was. */
 static int memory_fault(struct apf_kvm_vcpu *v, int err)
 {
 	struct compat_memory_fault mf;
-	uint64_t page;
+	struct ram_page page;
 
 	if (v->run->exit_reason != KVM_EXIT_MEMORY_FAULT)
 		return apf_error_set(err, "vcpu %u: KVM_RUN: %s", v->id, strerror(-err));
 	memcpy(&mf, &v->run->padding, sizeof(mf));
-	page = gpa_to_page(v->k, mf.gpa & -(uint64_t)apf_mem_page_size(v->k->cfg.mem));
-	if (page == NO_PAGE || apf_mem_resident(v->k->cfg.mem, page))
+	page = apf_page_at(v->k, mf.gpa & -(uint64_t)apf_mem_page_size(v->k->cfg.mem));
+	if (!is_page(page) || apf_mem_resident(v->k->cfg.mem, page.nr))
 		return apf_error_set(err, "vcpu %u: memory fault at guest-physical 0x%llx", v->id,
 				     (unsigned long long)mf.gpa);
-	return trap_on_page(v, page);
+	if (v->doing == HALTED)
+		apf_doing_step(v, RUNS);
+	return fault_on(v, page);
+}
+
+/* What stands before the next entry: the start, or an exit that is not dealt with yet. */
+static int go_on_with(struct apf_kvm_vcpu *v)
+{
+	int r = GO_ON;
+
+	if (v->doing == STARTS)
+		r = apf_arch_start(v);
+	else if (v->doing == EXITS)
+		r = apf_arch_exit(v);
+	else
+		return GO_ON;
+	if (r >= 0)
+		apf_doing_step(v, RUNS);
+	return r;
+}
+
+static int exited(struct apf_kvm_vcpu *v)
+{
+	if (apf_arch_exit_ends_halt(v->run) && v->doing == HALTED)
+		return apf_run_end_halt(v);
+	if (v->doing == HALTED)			/* it has run since */
+		apf_doing_step(v, RUNS);
+	v->fetched = 0;
+	apf_doing_step(v, EXITS);
+	return go_on_with(v);
 }
 
 /*
- * A ready that is an exception goes out only after a run that was interrupted, when
- * nothing of the guest's last instruction is half done (L5). 1, or negative errno.
+ * Readies that wait for the vCPU. One that is an exception goes out only after a run that
+ * was interrupted, when nothing of the guest's last instruction is half done (L5); else it
+ * interrupts the next run before it reaches the guest.
  */
-static int offer_ready(struct apf_kvm_vcpu *v)
+static int deliver_queued(struct apf_kvm_vcpu *v, bool whole)
 {
+	unsigned int asked = atomic_load_explicit(&v->asked, memory_order_relaxed);
 	struct apf_fault at = { 0 };
 	uint64_t pc;
 	int err;
 
-	if (!atomic_load(&v->due) && !atomic_load(&v->later))
-		return 1;
-	err = arch_fault(v, &at, &pc);
-	if (err)
-		return err;
-	pthread_mutex_lock(&v->lock);
-	poll_engine(v, &at);
-	pthread_mutex_unlock(&v->lock);
-	v->looked = true;
-	return 1;
-}
-
-/*
- * Before the guest runs on: the halt whose page has come, the ready that could not go
- * out. One that is due interrupts the run before it reaches the guest.
- */
-static int before_run(struct apf_kvm_vcpu *v)
-{
-	if (v->halt_page != NO_PAGE && want(v->k, v->halt_page) != 0) {
-		int r = wake(v);
-
-		if (r < 0)
-			return r;
-	}
-	if (atomic_load_explicit(&v->later, memory_order_relaxed) && !v->looked) {
+	if (whole && asked & (ASK_POLL | ASK_ENTER)) {
+		err = apf_arch_fault(v, &at, &pc);
+		if (err)
+			return err;
 		pthread_mutex_lock(&v->lock);
-		poll_engine(v, NULL);
+		apf_link_poll(v, &at);
+		pthread_mutex_unlock(&v->lock);
+	} else if (asked & ASK_POLL) {
+		pthread_mutex_lock(&v->lock);
+		apf_link_poll(v, NULL);
 		pthread_mutex_unlock(&v->lock);
 	}
-	if (atomic_load_explicit(&v->due, memory_order_relaxed))
-		pthread_kill(v->thread, v->k->cfg.kick_signal);
-	v->looked = false;
-	return 0;
+	if (atomic_load_explicit(&v->asked, memory_order_relaxed) & ASK_ENTER)
+		apf_signal_vcpu(v);
+	return GO_ON;
+}
+
+static int before_run(struct apf_kvm_vcpu *v, bool whole)
+{
+	int r = GO_ON;
+
+	if (v->doing == HALTED && apf_page_want(v->k, v->halt_page) != 0)
+		r = apf_run_end_halt(v);
+	return r ? r : deliver_queued(v, whole);
 }
 
 int apf_kvm_run(struct apf_kvm_vcpu *v)
 {
-	int err, r = 1;
+	bool whole = false;	/* nothing of the guest's last instruction is half done */
+	int err, r = go_on_with(v);
 
-	while (r > 0) {
-		r = before_run(v);
+	while (r == GO_ON) {
+		r = before_run(v, whole);
 		if (r)
 			break;
 		err = ioctl(v->fd, KVM_RUN, 0) < 0 ? -errno : 0;
-		v->injected = false;
+		if (v->doing == NOTIFIED)
+			apf_doing_step(v, RUNS);
+		whole = err == -EINTR || err == -EAGAIN;
 		if (!err)
-			r = arch_exit(v);
-		else if (err == -EINTR || err == -EAGAIN)
-			r = interrupted(v) ?: offer_ready(v);
+			r = exited(v);
+		else if (whole)
+			r = interrupted(v, err);
 		else
-			r = memory_fault(v, err) ?: 1;
+			r = memory_fault(v, err);
 	}
-	return r;
+	return r == TO_CALLER ? 0 : r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One vCPU's APF state when it is reset, saved and loaded (C10, C12, C16). */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include <apf/store.h>
@@ -11,16 +12,19 @@ void apf_kvm_vcpu_reset(struct apf_kvm_vcpu *v)
 {
 	pthread_mutex_lock(&v->lock);
 	apf_vcpu_reset(v->engine);
-	act_on(v, 0);
+	apf_link_act(v, 0);
 	pthread_mutex_unlock(&v->lock);
-	v->halt_page = NO_PAGE;
+	if (v->doing == HALTED)
+		apf_doing_step(v, RUNS);
 }
 
 size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_t *mp_state)
 {
 	size_t n;
 
-	if (halted_by_us(v, *mp_state))
+	if (apf_kvm_vcpu_pending(v))
+		return 0;
+	if (apf_run_in_our_halt(v, *mp_state))
 		*mp_state = KVM_MP_STATE_RUNNABLE;
 	pthread_mutex_lock(&v->lock);
 	if (v->k->cfg.delivery == APF_DELIVERY_KERNEL)
@@ -33,7 +37,7 @@ size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_
 }
 
 struct page_list {
-	uint64_t *gfn;
+	struct gfn *gfn;
 	size_t n;
 };
 
@@ -41,7 +45,7 @@ static void collect(void *arg, uint64_t gfn, uint32_t token)
 {
 	struct page_list *l = arg;
 
-	l->gfn[l->n++] = gfn;
+	l->gfn[l->n++].nr = gfn;
 }
 
 /*
@@ -51,21 +55,23 @@ static void collect(void *arg, uint64_t gfn, uint32_t token)
  */
 static int ask_again(struct apf_kvm_vcpu *v)
 {
-	struct page_list l = { .gfn = calloc(v->k->cfg.max_outstanding, sizeof(uint64_t)) };
+	struct page_list l = { .gfn = calloc(v->k->cfg.max_outstanding, sizeof(struct gfn)) };
 
 	if (!l.gfn)
 		return -ENOMEM;
 	pthread_mutex_lock(&v->lock);
 	apf_vcpu_for_each(v->engine, collect, &l);
-	poll_engine(v, NULL);
+	apf_link_poll(v, NULL);
 	pthread_mutex_unlock(&v->lock);
 	for (size_t i = 0; i < l.n; i++) {
-		int r = want(v->k, gpa_to_page(v->k, l.gfn[i] << APF_PAGE_SHIFT));
+		int r;
 
+		while ((r = apf_page_want(v->k, apf_page_of_gfn(v->k, l.gfn[i]))) == -EAGAIN)
+			sched_yield();
 		if (!r)
 			continue;
 		pthread_mutex_lock(&v->lock);
-		act_on(v, page_over(v, l.gfn[i], r));
+		apf_link_act(v, apf_link_page_over(v, l.gfn[i], r));
 		pthread_mutex_unlock(&v->lock);
 	}
 	free(l.gfn);
@@ -88,7 +94,7 @@ int apf_kvm_vcpu_load(struct apf_kvm_vcpu *v, const void *buf, size_t size,
 		err = v->k->kernel->set(v);	/* KVM sends the wake-all itself */
 		apf_vcpu_reset(v->engine);
 	} else if (!err && !whole) {
-		act_on(v, apf_vcpu_broadcast(v->engine));
+		apf_link_act(v, apf_vcpu_broadcast(v->engine));
 	}
 	pthread_mutex_unlock(&v->lock);
 	return whole ? ask_again(v) : err;

@@ -1,222 +1,142 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * One vCPU's engine: how it reaches the guest and the host, what follows from its
- * answers, and the timer that looks again. Where the vCPU runs is run.c.
- */
+/* A vCPU's life: bound to the VM and to a thread, kicked, let go of, removed. */
+#include <assert.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include <apf/error.h>
 
 #include "kvm/arch.h"
 
-/* Bounds of the timer that retries a ready that could not go out (L5, I4, N6). */
-#define BACKOFF_MIN_NS 1000000u
-#define BACKOFF_MAX_NS 100000000u
+#define BIT(state) (1u << (state))
 
-int want(struct apf_kvm *k, uint64_t page)
+void apf_doing_step(struct apf_kvm_vcpu *v, enum doing to)
 {
-	int r;
-
-	while ((r = apf_mem_want(k->cfg.mem, page)) == -EAGAIN)
-		sched_yield();
-	return r;
-}
-
-unsigned int page_over(struct apf_kvm_vcpu *v, uint64_t gfn, int res)
-{
-	return res < 0 ? apf_vcpu_page_failed(v->engine, gfn) : apf_vcpu_page_done(v->engine, gfn);
-}
-
-void poll_engine(struct apf_kvm_vcpu *v, const struct apf_fault *at)
-{
-	atomic_store(&v->later, false);
-	if (at)
-		atomic_store(&v->due, false);
-	act_on(v, at ? apf_vcpu_enter(v->engine, at) : apf_vcpu_poll(v->engine));
-	if (!atomic_load(&v->later) && !atomic_load(&v->due))
-		v->backoff_ns = BACKOFF_MIN_NS;
-}
-
-static void later_fired(void *arg)
-{
-	struct apf_kvm_vcpu *v = arg;
-
-	pthread_mutex_lock(&v->lock);
-	v->timer_armed = false;
-	if (atomic_load(&v->later)) {
-		v->backoff_ns = v->backoff_ns < BACKOFF_MAX_NS / 2 ? v->backoff_ns * 2
-								   : BACKOFF_MAX_NS;
-		poll_engine(v, NULL);
-	}
-	pthread_mutex_unlock(&v->lock);
-}
-
-/* Lock held. A full queue of the pager is no harm: the next exit tries again. */
-static void arm_later(struct apf_kvm_vcpu *v)
-{
-	if (!v->timer_armed)
-		v->timer_armed = !apf_mem_after(v->k->cfg.mem, v->backoff_ns, later_fired, v);
-}
-
-static void count_outstanding(struct apf_kvm_vcpu *v)
-{
-	struct apf_kvm *k = v->k;
-	uint32_t is = apf_vcpu_outstanding(v->engine), was = v->outstanding;
-	unsigned int total, most = atomic_load(&k->max_outstanding);
-
-	if (is == was)
-		return;
-	v->outstanding = is;
-	total = atomic_fetch_add(&k->outstanding, is - was) + (is - was);
-	while (total > most && !atomic_compare_exchange_weak(&k->max_outstanding, &most, total))
-		;
-}
-
-void act_on(struct apf_kvm_vcpu *v, unsigned int out)
-{
-	count_outstanding(v);
-	if (out & APF_OUT_LATER) {
-		atomic_store(&v->later, true);
-		arm_later(v);
-	}
-	if (out & APF_OUT_KICK)
-		atomic_store(&v->due, true);
-	if ((out & (APF_OUT_WAKE | APF_OUT_KICK)) && atomic_load(&v->attached)) {
-		atomic_fetch_add(&v->kicks, 1);
-		pthread_kill(v->thread, v->k->cfg.kick_signal);
-	}
-}
-
-static int op_read32(void *ctx, uint64_t gpa, uint32_t *value)
-{
-	struct apf_kvm_vcpu *v = ctx;
-
-	return gpa_read(v->k, gpa, value, sizeof(*value)) ? -EFAULT : 0;
-}
-
-static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
-{
-	struct apf_kvm_vcpu *v = ctx;
-
-	return gpa_write(v->k, gpa, &value, sizeof(value)) ? -EFAULT : 0;
-}
-
-static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)
-{
-	struct apf_kvm_vcpu *v = ctx;
-
-	return gpa_is_ram(v->k, gpa, len);
-}
-
-static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
-{
-	struct apf_kvm_vcpu *v = ctx;
-	int r = arch_raise(v, vector);
-
-	if (r > 0)
-		v->backoff_ns = BACKOFF_MIN_NS;
-	else
-		atomic_fetch_add(&v->msi_blocked, 1);
-	return r;
-}
-
-static void op_lower(void *ctx, uint32_t vcpu_id, uint8_t vector)
-{
-	arch_lower(ctx, vector);
-}
-
-int inject(struct apf_kvm_vcpu *v, uint32_t token)
-{
-	int err = arch_inject(v, token);
-
-	v->injected = !err;
-	return err;
-}
-
-/*
- * The vCPU's own thread, between two runs. A HLT ends with it, the guest's as well as
- * ours (L11; a guest's WFI ended with the run); one that is not up, or was just sent an
- * INIT, takes no exception.
- */
-static int op_inject(void *ctx, uint32_t token)
-{
-	struct apf_kvm_vcpu *v = ctx;
-	struct kvm_mp_state mp;
-
-	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
-		return -errno;
-	if (mp.mp_state != KVM_MP_STATE_RUNNABLE && mp.mp_state != arch_halted)
-		return -EAGAIN;
-	if (mp.mp_state == arch_halted) {
-		mp.mp_state = KVM_MP_STATE_RUNNABLE;
-		if (ioctl(v->fd, KVM_SET_MP_STATE, &mp) < 0)
-			return -errno;
-	}
-	v->halt_page = NO_PAGE;
-	v->backoff_ns = BACKOFF_MIN_NS;
-	return inject(v, token);
-}
-
-static const struct apf_engine_ops engine_ops = {
-	.read32 = op_read32,
-	.write32 = op_write32,
-	.is_ram = op_is_ram,
-	.raise = op_raise,
-	.inject = op_inject,
-	.lower = op_lower,
-};
-
-int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run,
-		     struct apf_kvm_vcpu **out)
-{
-	unsigned int place = atomic_load(&k->nr_vcpus);
-	struct apf_vcpu_config cfg = {
-		.abi = k->cfg.abi,
-		.vcpu_id = id,
-		.max_outstanding = k->cfg.max_outstanding,
-		.has_lapic = true,
-		.policy = k->cfg.policy,
-		.ready_irq = k->cfg.ready_ppi,
+	static const unsigned int legal[] = {
+		[STARTS] = BIT(RUNS),
+		[RUNS] = BIT(NOTIFIED) | BIT(HALTED) | BIT(WAITS) | BIT(EXITS),
+		[NOTIFIED] = BIT(RUNS),
+		[HALTED] = BIT(RUNS),
+		[WAITS] = BIT(RUNS),
+		[EXITS] = BIT(RUNS),
 	};
-	size_t size = apf_vcpu_size(cfg.max_outstanding);
-	struct apf_kvm_vcpu *v;
-	int err;
 
-	if (place >= k->cfg.max_vcpus)
+	assert(legal[v->doing] & BIT(to));
+	v->doing = to;
+}
+
+/* A place for a vCPU: one that was removed, or a new one. A place stays till the VM goes. */
+static int find_place(struct apf_kvm *k, uint32_t id, struct apf_kvm_vcpu **out)
+{
+	unsigned int n = atomic_load(&k->nr_vcpus);
+	size_t size = apf_vcpu_size(k->cfg.max_outstanding);
+	struct apf_kvm_vcpu *v, *vacant = NULL;
+
+	for (unsigned int i = 0; i < n; i++) {
+		v = atomic_load(&k->vcpus[i]);
+		if (!v->bound)
+			vacant = v;
+		else if (v->id == id)
+			return apf_error_set(-EEXIST, "kvm: vCPU %u is there already", id);
+	}
+	*out = vacant;
+	if (vacant)
+		return 0;
+	if (n >= k->cfg.max_vcpus)
 		return apf_error_set(-EINVAL, "kvm: more than max_vcpus=%u vCPUs", k->cfg.max_vcpus);
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
-	*v = (struct apf_kvm_vcpu){ .k = k, .id = id, .fd = fd, .run = run, .halt_page = NO_PAGE,
-				    .raced_page = NO_PAGE, .backoff_ns = BACKOFF_MIN_NS };
-	v->engine_mem = size ? aligned_alloc(64, (size + 63) & ~63ull) : NULL;
-	err = v->engine_mem ? apf_vcpu_init(v->engine_mem, size, &cfg, &engine_ops, v, &v->engine)
-			    : -ENOMEM;
-	if (!err)
-		err = arch_vcpu_init(v);
-	if (err) {
-		free(v->engine_mem);
+	v->engine_mem = size ? aligned_alloc(64, size) : NULL;
+	if (!v->engine_mem) {
 		free(v);
-		return err;
+		return -ENOMEM;
 	}
 	pthread_mutex_init(&v->lock, NULL);
-	sigemptyset(&v->signals);
-	sigaddset(&v->signals, SIGBUS);
-	sigaddset(&v->signals, k->cfg.kick_signal);
-	atomic_store(&k->vcpus[place], v);
-	atomic_store(&k->nr_vcpus, place + 1);
+	atomic_store(&k->vcpus[n], v);
+	atomic_store(&k->nr_vcpus, n + 1);
 	*out = v;
 	return 0;
 }
 
+static int init_engine(struct apf_kvm_vcpu *v)
+{
+	const struct apf_kvm_config *k = &v->k->cfg;
+	const struct apf_vcpu_config cfg = {
+		.abi = k->abi,
+		.vcpu_id = v->id,
+		.max_outstanding = k->max_outstanding,
+		.has_lapic = true,
+		.policy = k->policy,
+		.ready_irq = k->ready_ppi,
+	};
+
+	apf_link_init(v);
+	return apf_vcpu_init(v->engine_mem, apf_vcpu_size(k->max_outstanding), &cfg, &apf_link_ops, v,
+			     &v->engine);
+}
+
+int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run,
+		     struct apf_kvm_vcpu **out)
+{
+	struct apf_kvm_vcpu *v;
+	int err = find_place(k, id, &v);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&v->lock);
+	v->k = k;
+	v->id = id;
+	v->fd = fd;
+	v->run = run;
+	v->doing = STARTS;
+	v->raced_page = NO_PAGE;
+	atomic_store(&v->asked, 0);
+	v->traps = v->raced = v->emulated = v->kicks = v->msi_blocked = 0;
+	err = init_engine(v);
+	if (!err)
+		err = apf_arch_vcpu_init(v);
+	v->bound = !err;
+	pthread_mutex_unlock(&v->lock);
+	if (!err)
+		*out = v;
+	return err;
+}
+
+int apf_kvm_vcpu_remove(struct apf_kvm_vcpu *v)
+{
+	if (atomic_load(&v->attached))
+		return apf_error_set(-EBUSY, "vcpu %u: a thread runs it: apf_kvm_vcpu_detach", v->id);
+	pthread_mutex_lock(&v->lock);
+	apf_vcpu_reset(v->engine);
+	apf_link_act(v, 0);
+	v->bound = false;
+	pthread_mutex_unlock(&v->lock);
+	return 0;
+}
+
+/* Which signals come when: see struct apf_kvm_vcpu. */
+static void choose_signals(struct apf_kvm_vcpu *v)
+{
+	const struct apf_kvm_config *cfg = &v->k->cfg;
+
+	sigemptyset(&v->wakeups);
+	if (cfg->on_signal)
+		v->wakeups = cfg->signals;
+	sigaddset(&v->wakeups, cfg->kick_signal);
+	sigdelset(&v->wakeups, SIGBUS);
+	v->signals = v->wakeups;
+	sigaddset(&v->signals, SIGBUS);
+}
+
 /*
- * Both signals are blocked in the thread and let in only inside KVM_RUN: a SIGBUS
- * that stayed blocked there would make KVM retry the fault for ever, and a kick
- * that comes outside stays pending until KVM_RUN, so that none is lost.
+ * All are blocked in the thread and let in only inside KVM_RUN: a SIGBUS that stayed
+ * blocked there would make KVM retry the fault for ever, and a kick that comes outside
+ * stays pending until KVM_RUN, so that none is lost.
  */
 int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v)
 {
@@ -226,26 +146,57 @@ int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v)
 	} mask = { .head.len = 8 };
 	sigset_t inside;
 
+	if (atomic_load(&v->attached))
+		return apf_error_set(-EBUSY, "vcpu %u: another thread runs it", v->id);
+	choose_signals(v);
 	if (pthread_sigmask(SIG_BLOCK, &v->signals, NULL))
 		return -EINVAL;
 	pthread_sigmask(SIG_BLOCK, NULL, &inside);
-	sigdelset(&inside, SIGBUS);
-	sigdelset(&inside, v->k->cfg.kick_signal);
+	for (int signal = 1; signal < NSIG; signal++)
+		if (sigismember(&v->signals, signal) == 1)
+			sigdelset(&inside, signal);
 	memcpy(mask.head.sigset, &inside, 8);	/* the kernel's set is 8 bytes */
 	if (ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask) < 0)
 		return apf_error_set(-errno, "kvm: KVM_SET_SIGNAL_MASK: %s", strerror(errno));
 	v->thread = pthread_self();
 	atomic_store(&v->attached, true);
-	if (atomic_load(&v->kicked))	/* by somebody who did not know the thread yet */
+	if (atomic_load(&v->asked) & ASK_OUT)	/* by somebody who did not know the thread yet */
+		apf_signal_vcpu(v);
+	return 0;
+}
+
+/* The kick's signal may be pending still; the request itself stays. */
+void apf_kvm_vcpu_detach(struct apf_kvm_vcpu *v)
+{
+	static const struct timespec now;
+	sigset_t kick;
+
+	atomic_store(&v->attached, false);
+	while (atomic_load(&v->signalling))
+		sched_yield();
+	sigemptyset(&kick);
+	sigaddset(&kick, v->k->cfg.kick_signal);
+	sigtimedwait(&kick, NULL, &now);
+}
+
+/* Either it is seen here that the thread has gone, or the thread sees that it must wait. */
+void apf_signal_vcpu(struct apf_kvm_vcpu *v)
+{
+	atomic_fetch_add(&v->signalling, 1);
+	if (atomic_load(&v->attached))
 		pthread_kill(v->thread, v->k->cfg.kick_signal);
-	return arch_pin(v);
+	atomic_fetch_sub(&v->signalling, 1);
 }
 
 void apf_kvm_kick(struct apf_kvm_vcpu *v)
 {
-	atomic_store(&v->kicked, true);
-	if (atomic_load(&v->attached))
-		pthread_kill(v->thread, v->k->cfg.kick_signal);
+	atomic_fetch_or(&v->asked, ASK_OUT);
+	apf_signal_vcpu(v);
+}
+
+bool apf_kvm_vcpu_pending(const struct apf_kvm_vcpu *v)
+{
+	return v->doing == EXITS;
 }
 
 uint64_t apf_kvm_lost(const struct apf_kvm_vcpu *v)

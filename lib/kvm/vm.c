@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The VM's side of the binding: set-up, where RAM lies in guest-physical space,
- * and what happens when the pager has pages.
- */
+/* The VM's side of the binding: set-up, what happens when the pager has pages, statistics. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +10,12 @@
 
 #include "kvm/arch.h"
 
-bool kvm_has(int fd, unsigned int cap)
+bool apf_host_has(int fd, unsigned int cap)
 {
 	return ioctl(fd, KVM_CHECK_EXTENSION, cap) > 0;
 }
 
-int kvm_check_needs(const struct kvm_need *need, size_t n)
+int apf_host_check(const struct kvm_need *need, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (!need[i].there)
@@ -33,72 +30,7 @@ int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p)
 	if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
 		return apf_error_set(-EOPNOTSUPP, "kvm: this is not a KVM of API version %d",
 				     KVM_API_VERSION);
-	arch_probe(kvm_fd, p);
-	return 0;
-}
-
-uint64_t gpa_to_page(const struct apf_kvm *k, uint64_t gpa)
-{
-	for (unsigned int i = 0; i < k->cfg.nr_slots; i++) {
-		const struct apf_kvm_slot *s = &k->slots[i];
-
-		if (gpa >= s->gpa && gpa < slot_end(s))
-			return (gpa - s->gpa + s->offset) >> APF_PAGE_SHIFT;
-	}
-	return NO_PAGE;
-}
-
-uint64_t page_to_gpa(const struct apf_kvm *k, uint64_t page)
-{
-	uint64_t offset = page << APF_PAGE_SHIFT;
-
-	for (unsigned int i = 0; i < k->cfg.nr_slots; i++) {
-		const struct apf_kvm_slot *s = &k->slots[i];
-
-		if (offset >= s->offset && offset - s->offset < s->size)
-			return offset - s->offset + s->gpa;
-	}
-	return UINT64_MAX;
-}
-
-bool gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
-{
-	for (unsigned int i = 0; i < k->cfg.nr_slots; i++) {
-		const struct apf_kvm_slot *s = &k->slots[i];
-
-		if (gpa >= s->gpa && gpa < slot_end(s))
-			return len <= slot_end(s) - gpa;
-	}
-	return false;
-}
-
-int gpa_read(const struct apf_kvm *k, uint64_t gpa, void *buf, size_t len)
-{
-	if (!gpa_is_ram(k, gpa, len))
-		return -ERANGE;
-	return apf_mem_read(k->cfg.mem, (gpa_to_page(k, gpa) << APF_PAGE_SHIFT) +
-			    gpa % APF_PAGE_SIZE, buf, len);
-}
-
-int gpa_write(const struct apf_kvm *k, uint64_t gpa, const void *buf, size_t len)
-{
-	if (!gpa_is_ram(k, gpa, len))
-		return -ERANGE;
-	return apf_mem_write(k->cfg.mem, (gpa_to_page(k, gpa) << APF_PAGE_SHIFT) +
-			     gpa % APF_PAGE_SIZE, buf, len);
-}
-
-int gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
-{
-	uint64_t last = (gpa + len - 1) / APF_PAGE_SIZE;
-
-	for (uint64_t gfn = gpa / APF_PAGE_SIZE; gfn <= last; gfn++) {
-		uint64_t page = gpa_to_page(k, gfn * APF_PAGE_SIZE);
-		int err = page == NO_PAGE ? 0 : apf_mem_need(k->cfg.mem, page, 1);
-
-		if (err)
-			return err;
-	}
+	apf_arch_probe(kvm_fd, p);
 	return 0;
 }
 
@@ -144,7 +76,7 @@ int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out)
 		k->cfg.kick_signal = SIGUSR1;
 	k->cfg.policy.never_async |= cfg->delivery != APF_DELIVERY_USER;
 	k->vcpus = calloc(cfg->max_vcpus, sizeof(*k->vcpus));
-	err = k->vcpus ? arch_vm_init(k) : -ENOMEM;
+	err = k->vcpus ? apf_arch_vm_init(k) : -ENOMEM;
 	if (err) {
 		free(k->vcpus);
 		free(k);
@@ -179,9 +111,13 @@ static void tell(struct apf_kvm_vcpu *v, const struct apf_mem_done *d, unsigned 
 	unsigned int out = 0;
 
 	pthread_mutex_lock(&v->lock);
-	for (unsigned int i = 0; i < n; i++)
-		out |= page_over(v, page_to_gpa(v->k, d[i].page) >> APF_PAGE_SHIFT, d[i].res);
-	act_on(v, out);
+	for (unsigned int i = 0; v->bound && i < n; i++) {
+		struct ram_page page = { d[i].page };
+
+		out |= apf_link_page_over(v, apf_page_gfn(v->k, page), d[i].res);
+	}
+	if (v->bound)
+		apf_link_act(v, out);
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -199,9 +135,11 @@ void apf_kvm_freeze(struct apf_kvm *k, bool frozen)
 		struct apf_kvm_vcpu *v = atomic_load(&k->vcpus[i]);
 
 		pthread_mutex_lock(&v->lock);
-		apf_vcpu_freeze(v->engine, frozen);
-		if (!frozen)
-			act_on(v, apf_vcpu_poll(v->engine));
+		if (v->bound) {
+			apf_vcpu_freeze(v->engine, frozen);
+			if (!frozen)
+				apf_link_act(v, apf_vcpu_poll(v->engine));
+		}
 		pthread_mutex_unlock(&v->lock);
 	}
 }
@@ -210,8 +148,10 @@ void apf_kvm_vcpu_stats(const struct apf_kvm_vcpu *v, struct apf_vcpu_stats *s)
 {
 	pthread_mutex_t *lock = (pthread_mutex_t *)&v->lock;
 
+	memset(s, 0, sizeof(*s));
 	pthread_mutex_lock(lock);
-	apf_vcpu_stats(v->engine, s);
+	if (v->bound)
+		apf_vcpu_stats(v->engine, s);
 	pthread_mutex_unlock(lock);
 }
 

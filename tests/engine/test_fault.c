@@ -69,6 +69,7 @@ static void test_C4_C14_gate(void **state)
 		{ "SMM before all", F(.smm = true, .irqs_on = false, .event = true), EN_ON, 0,
 		  APF_WAIT, APF_WHY_SMM },
 		{ "nested", F(.nested = true), EN_ON, 0, APF_WAIT, APF_WHY_NESTED },
+		{ "KVM's own access", F(.by_kvm = true), EN_ON, 0, APF_WAIT, APF_WHY_KVM },
 		{ "disabled, nested", F(.nested = true), 0, 0, APF_WAIT, APF_WHY_NESTED },
 #undef F
 	};

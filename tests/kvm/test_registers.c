@@ -81,6 +81,7 @@ static void test_C9_registers_that_make_KVM_write_memory_have_their_page_fetched
 	struct step steps[] = { WRMSR(0, GPA(9) | 1), EXIT };
 
 	fake_init(X86_INT, APF_DELIVERY_USER);
+	fake.world = fake_pages_come;
 	for (size_t i = 0; i < sizeof(registers) / sizeof(*registers); i++) {
 		assert_true(fake_filtered(registers[i], KVM_MSR_FILTER_WRITE));
 		assert_false(fake_filtered(registers[i], KVM_MSR_FILTER_READ));
@@ -140,6 +141,7 @@ static void test_C9_the_area_is_fetched_when_APF_is_enabled(void **state)
 
 	fake_init(X86_INT, APF_DELIVERY_USER);
 	fake.here[1] = false;
+	fake.world = fake_pages_come;
 	assert_int_equal(fake_run(steps), 0);
 	assert_true(fake.here[1]);
 }

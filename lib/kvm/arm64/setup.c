@@ -41,12 +41,12 @@ static bool host_has_filter(int kvm_fd)
 	return there;
 }
 
-void arch_probe(int kvm_fd, struct apf_kvm_probe *p)
+void apf_arch_probe(int kvm_fd, struct apf_kvm_probe *p)
 {
 	*p = (struct apf_kvm_probe){
-		.irqchip = kvm_has(kvm_fd, KVM_CAP_IRQCHIP),
-		.ext_dabt = kvm_has(kvm_fd, KVM_CAP_ARM_INJECT_EXT_DABT),
-		.suspend = kvm_has(kvm_fd, KVM_CAP_ARM_SYSTEM_SUSPEND),
+		.irqchip = apf_host_has(kvm_fd, KVM_CAP_IRQCHIP),
+		.ext_dabt = apf_host_has(kvm_fd, KVM_CAP_ARM_INJECT_EXT_DABT),
+		.suspend = apf_host_has(kvm_fd, KVM_CAP_ARM_SYSTEM_SUSPEND),
 		.smccc_filter = host_has_filter(kvm_fd),
 	};
 }
@@ -56,12 +56,12 @@ static int check_host(int vm_fd)
 	const struct kvm_need need[] = {
 		{ has_filter(vm_fd), "the SMCCC filter of Linux 6.4", "the guest's calls must reach "
 		  "user space" },
-		{ kvm_has(vm_fd, KVM_CAP_ARM_INJECT_EXT_DABT), "KVM_CAP_ARM_INJECT_EXT_DABT",
+		{ apf_host_has(vm_fd, KVM_CAP_ARM_INJECT_EXT_DABT), "KVM_CAP_ARM_INJECT_EXT_DABT",
 		  "a notification is a data abort" },
-		{ kvm_has(vm_fd, KVM_CAP_IRQCHIP), "an in-kernel GIC", "ready is one of its interrupts" },
+		{ apf_host_has(vm_fd, KVM_CAP_IRQCHIP), "an in-kernel GIC", "ready is one of its interrupts" },
 	};
 
-	return kvm_check_needs(need, sizeof(need) / sizeof(*need));
+	return apf_host_check(need, sizeof(need) / sizeof(*need));
 }
 
 static int forward(int vm_fd, uint32_t function)
@@ -113,11 +113,11 @@ static int check_config(struct apf_kvm_config *cfg)
 }
 
 /* In mode sync a host without the filter will do: no guest there was ever offered APF. */
-int arch_vm_init(struct apf_kvm *k)
+int apf_arch_vm_init(struct apf_kvm *k)
 {
 	int err = check_config(&k->cfg);
 
-	if (!err && !kvm_has(k->cfg.vm_fd, KVM_CAP_ARM_SYSTEM_SUSPEND))
+	if (!err && !apf_host_has(k->cfg.vm_fd, KVM_CAP_ARM_SYSTEM_SUSPEND))
 		k->cfg.halt = APF_HALT_WAIT;	/* before Linux 6.0 */
 	if (!err && k->cfg.delivery == APF_DELIVERY_SYNC && !has_filter(k->cfg.vm_fd))
 		return 0;

@@ -2,14 +2,9 @@
 /*
  * x86: KVM's instruction emulator does not trap on a missing page. Where it reads
  * or writes one, KVM takes it for a device (KVM_EXIT_MMIO with an address in RAM);
- * where it cannot fetch an instruction, emulation fails. Both are undone here: the
- * page is fetched, then the access is completed or the instruction runs again.
+ * where it cannot fetch an instruction, emulation fails. Both are undone here: the page is
+ * waited for (apf_run_need), then the access is completed or the instruction runs again.
  */
-#include <errno.h>
-#include <string.h>
-
-#include <apf/error.h>
-#include <apf/store.h>
 
 #include "kvm/arch.h"
 #include "kvm/x86/x86.h"
@@ -37,36 +32,30 @@ static struct paging paging_of(const struct kvm_sregs *s)
 
 /*
  * Make resident what lies on the way from a linear address to its page, and the
- * page itself. Ends early where the guest has mapped nothing. *fetched counts the
- * pages that were missing. 0 or -EIO.
+ * page itself. Ends early where the guest has mapped nothing. As apf_run_need.
  */
-static int need_linear(struct apf_kvm_vcpu *v, const struct kvm_sregs *s, uint64_t va,
-		       unsigned int *fetched)
+static int need_linear(struct apf_kvm_vcpu *v, const struct kvm_sregs *s, uint64_t va)
 {
 	struct paging p = paging_of(s);
 	uint64_t at = p.root, entry = PTE_PRESENT;
 	bool large = false;
-	int err;
+	int r;
 
 	if (!(s->cr0 & CR0_PG))
 		at = va;
 	for (unsigned int level = s->cr0 & CR0_PG ? p.levels : 0;; level--) {
 		unsigned int shift = 12 + p.index_bits * (level - 1);
-		uint64_t page, gpa = at;
+		uint64_t gpa = at;
 
 		if (level && !large)
 			gpa += (va >> shift & ((1u << p.index_bits) - 1)) * p.entry_size;
-		page = gpa_to_page(v->k, gpa);
-		if (page == NO_PAGE)
-			return 0;
-		*fetched += !apf_mem_resident(v->k->cfg.mem, page);
-		err = apf_mem_need(v->k->cfg.mem, page, 1);
-		if (err || !level || large)
-			return err;
+		r = apf_run_need(v, gpa, 1);
+		if (r || !level || large)
+			return r;
 		entry = 0;
-		gpa_read(v->k, gpa, &entry, p.entry_size);
+		apf_gpa_read(v->k, gpa, &entry, p.entry_size);
 		if (!(entry & PTE_PRESENT))
-			return 0;
+			return GO_ON;
 		large = level > 1 && (entry & PTE_LARGE);
 		at = entry & PTE_ADDR;
 		if (large)
@@ -78,53 +67,50 @@ static int need_linear(struct apf_kvm_vcpu *v, const struct kvm_sregs *s, uint64
  * What the instruction at hand may touch: itself, and what the string registers
  * and the stack point to. Anything else shows up as another exit.
  */
-static int need_instruction(struct apf_kvm_vcpu *v, unsigned int *fetched)
+static int need_instruction(struct apf_kvm_vcpu *v)
 {
 	struct kvm_sregs s;
 	struct kvm_regs r;
-	int err = x86_regs(v, &r, &s);
+	int err = apf_x86_regs(v, &r, &s);
 	const uint64_t va[] = { s.cs.base + r.rip, s.cs.base + r.rip + MAX_INSN - 1, s.ds.base + r.rsi,
 				s.es.base + r.rdi, s.ss.base + r.rsp };
 
 	for (size_t i = 0; i < sizeof(va) / sizeof(*va) && !err; i++)
-		err = need_linear(v, &s, va[i], fetched);
+		err = need_linear(v, &s, va[i]);
 	return err;
 }
 
-int x86_mmio(struct apf_kvm_vcpu *v)
+int apf_x86_mmio(struct apf_kvm_vcpu *v)
 {
 	struct kvm_run *run = v->run;
 	uint64_t gpa = run->mmio.phys_addr;
-	unsigned int fetched = 0;
-	int err;
+	int r;
 
-	if (run->mmio.len > sizeof(run->mmio.data) || !gpa_is_ram(v->k, gpa, run->mmio.len))
-		return 0;
-	err = gpa_need(v->k, gpa, run->mmio.len);
-	if (!err)
-		err = need_instruction(v, &fetched);
-	if (!err && run->mmio.is_write)
-		err = gpa_write(v->k, gpa, run->mmio.data, run->mmio.len);
-	else if (!err)
-		err = gpa_read(v->k, gpa, run->mmio.data, run->mmio.len);
-	if (err)
-		return lose(v, gpa, err);
+	if (run->mmio.len > sizeof(run->mmio.data) || !apf_gpa_is_ram(v->k, gpa, run->mmio.len))
+		return TO_CALLER;
+	r = apf_run_need(v, gpa, run->mmio.len);
+	if (!r)
+		r = need_instruction(v);
+	if (r)
+		return r;
+	r = run->mmio.is_write ? apf_gpa_write(v->k, gpa, run->mmio.data, run->mmio.len)
+			       : apf_gpa_read(v->k, gpa, run->mmio.data, run->mmio.len);
+	if (r)
+		return apf_run_lost(v, gpa, r);
 	atomic_fetch_add(&v->emulated, 1);
-	return 1;
+	return GO_ON;
 }
 
 /* Run the instruction again as long as that makes pages come; then it is the VMM's. */
-int x86_emulation_failed(struct apf_kvm_vcpu *v)
+int apf_x86_emulation_failed(struct apf_kvm_vcpu *v)
 {
-	unsigned int fetched = 0;
-	int err;
+	int r;
 
 	if (v->run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION)
-		return 0;
-	err = need_instruction(v, &fetched);
-	if (err)
-		return apf_error_set(err, "vcpu %u: an instruction's page: %s", v->id,
-				     apf_mem_lost_text(v->k->cfg.mem));
-	atomic_fetch_add(&v->emulated, fetched != 0);
-	return fetched != 0;
+		return TO_CALLER;
+	r = need_instruction(v);
+	if (r)
+		return r;
+	atomic_fetch_add(&v->emulated, v->fetched != 0);
+	return v->fetched ? GO_ON : TO_CALLER;
 }

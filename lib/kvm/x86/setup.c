@@ -14,20 +14,20 @@
 #include "kvm/compat.h"
 #include "kvm/x86/x86.h"
 
-void arch_probe(int kvm_fd, struct apf_kvm_probe *p)
+void apf_arch_probe(int kvm_fd, struct apf_kvm_probe *p)
 {
 	const int sync = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
 
 	*p = (struct apf_kvm_probe){
-		.irqchip = kvm_has(kvm_fd, KVM_CAP_IRQCHIP),
-		.user_msr = kvm_has(kvm_fd, KVM_CAP_X86_USER_SPACE_MSR),
-		.msr_filter = kvm_has(kvm_fd, KVM_CAP_X86_MSR_FILTER),
-		.exception_payload = kvm_has(kvm_fd, KVM_CAP_EXCEPTION_PAYLOAD),
+		.irqchip = apf_host_has(kvm_fd, KVM_CAP_IRQCHIP),
+		.user_msr = apf_host_has(kvm_fd, KVM_CAP_X86_USER_SPACE_MSR),
+		.msr_filter = apf_host_has(kvm_fd, KVM_CAP_X86_MSR_FILTER),
+		.exception_payload = apf_host_has(kvm_fd, KVM_CAP_EXCEPTION_PAYLOAD),
 		.sync_regs = (ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & sync) == sync,
-		.signal_msi = kvm_has(kvm_fd, KVM_CAP_SIGNAL_MSI),
-		.async_pf_int = kvm_has(kvm_fd, KVM_CAP_ASYNC_PF_INT),
-		.mce = kvm_has(kvm_fd, KVM_CAP_MCE),
-		.guest_mode_flag = kvm_has(kvm_fd, KVM_CAP_X86_GUEST_MODE),
+		.signal_msi = apf_host_has(kvm_fd, KVM_CAP_SIGNAL_MSI),
+		.async_pf_int = apf_host_has(kvm_fd, KVM_CAP_ASYNC_PF_INT),
+		.mce = apf_host_has(kvm_fd, KVM_CAP_MCE),
+		.guest_mode_flag = apf_host_has(kvm_fd, KVM_CAP_X86_GUEST_MODE),
 	};
 }
 
@@ -41,7 +41,7 @@ static int check_probe(const struct apf_kvm_probe *p)
 		{ p->signal_msi, "KVM_CAP_SIGNAL_MSI", "ready is an interrupt message" },
 	};
 
-	return kvm_check_needs(need, sizeof(need) / sizeof(*need));
+	return apf_host_check(need, sizeof(need) / sizeof(*need));
 }
 
 static int enable(int vm_fd, uint32_t cap, uint64_t arg, const char *name)
@@ -100,7 +100,7 @@ static int check_abi(struct apf_kvm *k)
 	return 0;
 }
 
-int arch_vm_init(struct apf_kvm *k)
+int apf_arch_vm_init(struct apf_kvm *k)
 {
 	struct apf_kvm_probe p;
 	int err = check_abi(k);
@@ -114,7 +114,7 @@ int arch_vm_init(struct apf_kvm *k)
 		if (!p.async_pf_int)
 			return apf_error_set(-EOPNOTSUPP, "kvm: this host's KVM has no asynchronous page "
 					     "faults with interrupts; use delivery \"user\" or \"sync\"");
-		k->kernel = &x86_kernel_controls;
+		k->kernel = &apf_x86_kernel_controls;
 		return 0;
 	}
 	err = check_probe(&p);

@@ -19,17 +19,15 @@
 #define CR4_LA57	(1ull << 12)
 #define EFER_LMA	(1ull << 10)
 
-/* The registers as of the last exit: KVM_RUN's copies, or fetched. 0 or negative errno. */
-int x86_regs(struct apf_kvm_vcpu *v, struct kvm_regs *regs, struct kvm_sregs *sregs);
+/* regs.c. The registers as of the last exit: KVM_RUN's copies, or fetched. 0 or negative errno. */
+int apf_x86_regs(struct apf_kvm_vcpu *v, struct kvm_regs *regs, struct kvm_sregs *sregs);
 
-/* x86_vcpu.c: the guest's control registers in KVM's own APF. */
-extern const struct kernel_controls x86_kernel_controls;
+/* msr.c: the guest's control registers in KVM's own APF. */
+extern const struct kernel_controls apf_x86_kernel_controls;
 
-/*
- * x86_emul.c: KVM's instruction emulator met a page that is not here. Same
- * results as arch_exit.
- */
-int x86_mmio(struct apf_kvm_vcpu *v);
-int x86_emulation_failed(struct apf_kvm_vcpu *v);
+/* Exits, with the answers of apf_arch_exit. msr.c; emul.c: KVM's emulator met a missing page. */
+int apf_x86_msr_exit(struct apf_kvm_vcpu *v);
+int apf_x86_mmio(struct apf_kvm_vcpu *v);
+int apf_x86_emulation_failed(struct apf_kvm_vcpu *v);
 
 #endif
