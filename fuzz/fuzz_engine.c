@@ -16,6 +16,7 @@
 #include <abi/apf_abi_x86.h>
 #include <engine/vcpu.h>
 #include <tests/engine/invariants.h>
+#include <tests/support/guest_memory.h>
 
 #define MAX_SET	16u
 #define RAM	(1ull << 30)
@@ -30,8 +31,7 @@ struct fuzz {
 	bool frozen;
 	bool loose;		/* loaded: tokens that we have not seen may be in the set */
 	uint32_t owed[MAX_SET];	/* NPs delivered and not answered; 0: none */
-	uint32_t word;		/* last written to the token word */
-	uint32_t reason;	/* the same of the reason word */
+	GUEST_AREA;		/* as last written; what is read is the fuzzer's choice */
 	bool line;		/* arm64: of the ready interrupt */
 	bool entering;		/* the vCPU stands where it can be injected into */
 	_Alignas(64) uint8_t block[4096];
@@ -57,21 +57,26 @@ static bool is_arm(const struct fuzz *f)
 	return f->v->abi == APF_ABI_ARM64;
 }
 
-static void check_address(struct fuzz *f, uint64_t gpa)
+/* Only the area exists, wherever the guest put it. */
+static struct guest_memory memory_of(struct fuzz *f)
 {
-	uint64_t area = apf_vcpu_area(f->v);
+	return (struct guest_memory){ .bytes = f->area, .gpa = apf_vcpu_area(f->v), .ram = RAM,
+				      .size = GUEST_AREA_SIZE(is_arm(f)) };
+}
 
-	check(gpa == area + APF_AREA_REASON || gpa == area + APF_AREA_TOKEN);
-	check(area < RAM);
+static void check_address(const struct guest_memory *m, uint64_t gpa)
+{
+	check(guest_memory_at(m, gpa, 4) && gpa % 4 == 0);
+	check(m->gpa < RAM);
 }
 
 static int op_read32(void *ctx, uint64_t gpa, uint32_t *value)
 {
 	struct fuzz *f = ctx;
+	const struct guest_memory m = memory_of(f);
 	uint8_t how = (uint8_t)take(f, 1);
 
-	if (!is_arm(f) || gpa != apf_vcpu_area(f->v) + APF_ARM64_AREA_BUSY)
-		check_address(f, gpa);
+	check_address(&m, gpa);
 	if (how == 1)
 		return -EFAULT;
 	*value = how == 2 ? APF_TOKEN_BROADCAST : how == 3 ? (uint32_t)take(f, 4) : 0;
@@ -82,19 +87,19 @@ static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 {
 	struct fuzz *f = ctx;
 
-	check_address(f, gpa);
-	if (take(f, 1) == 1)
-		return -EFAULT;
-	if (gpa == apf_vcpu_area(f->v) + APF_AREA_TOKEN)
-		f->word = value;
-	else
-		f->reason = value;
-	return 0;
+	struct guest_memory m = memory_of(f);
+
+	check_address(&m, gpa);
+	check(gpa != m.gpa + APF_ARM64_AREA_BUSY);
+	m.unreachable = take(f, 1) == 1;
+	return guest_memory_write(&m, gpa, &value, 4);
 }
 
 static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)
 {
-	return gpa < RAM && len <= RAM - gpa;
+	const struct guest_memory m = { .ram = RAM };
+
+	return guest_memory_is_ram(&m, gpa, len);
 }
 
 /* C2: the one answer to an NP; a wake-all answers all. */
@@ -118,7 +123,7 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 	struct fuzz *f = ctx;
 	int accepted = (int)take(f, 1) % 3 != 1;
 
-	check(vcpu_id == f->v->id && !f->frozen && f->word);
+	check(vcpu_id == f->v->id && !f->frozen && f->token);
 	check(f->v->abi != APF_ABI_X86_2010);
 	check(f->v->abi != APF_ABI_X86_RFC || f->reason == APF_REASON_READY);
 	if (is_arm(f)) {
@@ -126,7 +131,7 @@ static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
 		f->line = accepted;
 	}
 	if (accepted || vector < 16)
-		answer(f, f->word);
+		answer(f, f->token);
 	return accepted;
 }
 

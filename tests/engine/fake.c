@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The fake guest: 1 GiB of RAM of which only the area exists. */
+/* The fake guest: its area, its interrupt controller, and a log of what they saw. */
 #include <errno.h>
 #include <string.h>
 
@@ -14,36 +14,24 @@ static void note(struct fake *g, char c)
 		g->log[n] = c;
 }
 
-static uint32_t *word(struct fake *g, uint64_t gpa)
-{
-	if (gpa == AREA + APF_AREA_REASON)
-		return &g->reason;
-	if (gpa == AREA + APF_ARM64_AREA_BUSY && g->is_arm)
-		return &g->busy;
-	assert_int_equal(gpa, AREA + APF_AREA_TOKEN);
-	return &g->token;
-}
-
 static int fake_read32(void *ctx, uint64_t gpa, uint32_t *value)
 {
 	struct fake *g = ctx;
 
-	if (g->unreachable)
-		return -EFAULT;
-	*value = *word(g, gpa);
-	return 0;
+	assert_true(g->memory.unreachable || guest_memory_at(&g->memory, gpa, 4));
+	return guest_memory_read(&g->memory, gpa, value, 4);
 }
 
 static int fake_write32(void *ctx, uint64_t gpa, uint32_t value)
 {
 	struct fake *g = ctx;
-	uint32_t *w = word(g, gpa);
 
-	if (g->unreachable || g->read_only || (g->fixed_reason && w == &g->reason))
+	if (g->fixed_reason && gpa == AREA + APF_AREA_REASON)
 		return -EFAULT;
-	assert_ptr_not_equal(w, &g->busy);
-	*w = value;
-	if (w == &g->token)
+	if (guest_memory_write(&g->memory, gpa, &value, 4))
+		return -EFAULT;
+	assert_int_not_equal(gpa, AREA + APF_ARM64_AREA_BUSY);
+	if (gpa == AREA + APF_AREA_TOKEN)
 		note(g, value ? 'T' : '0');
 	else
 		note(g, value == APF_REASON_NP ? 'N' : value == APF_REASON_READY ? 'Y' : 'n');
@@ -52,7 +40,9 @@ static int fake_write32(void *ctx, uint64_t gpa, uint32_t value)
 
 static bool fake_is_ram(void *ctx, uint64_t gpa, uint64_t len)
 {
-	return gpa < RAM_BYTES && len <= RAM_BYTES - gpa;
+	struct fake *g = ctx;
+
+	return guest_memory_is_ram(&g->memory, gpa, len);
 }
 
 static int fake_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
@@ -102,7 +92,8 @@ void fake_init(struct fake *g, struct apf_vcpu_config cfg)
 {
 	memset(g, 0, sizeof(*g));
 	g->raise_result = 1;
-	g->is_arm = cfg.abi == APF_ABI_ARM64;
+	g->memory = (struct guest_memory){ .bytes = g->area, .gpa = AREA, .ram = RAM_BYTES,
+					   .size = GUEST_AREA_SIZE(cfg.abi == APF_ABI_ARM64) };
 	assert_int_equal(apf_vcpu_init(g->mem, sizeof(g->mem), &cfg, &ops, g, &g->v), 0);
 }
 

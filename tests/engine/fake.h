@@ -13,6 +13,7 @@
 #include <abi/apf_abi_arm64.h>
 #include <abi/apf_abi_x86.h>
 #include <apf/engine.h>
+#include <tests/support/guest_memory.h>
 
 #define RAM_BYTES	(1ull << 30)
 #define AREA		0x12340ull
@@ -27,14 +28,12 @@
 
 struct fake {
 	struct apf_vcpu *v;
-	uint32_t reason, token, busy;	/* the area's words */
-	bool unreachable;		/* the area cannot be read or written */
-	bool read_only;			/* the area cannot be written */
-	bool fixed_reason;		/* its reason word cannot */
+	GUEST_AREA;
+	struct guest_memory memory;	/* 1 GiB of RAM, of which only the area exists */
+	bool fixed_reason;		/* its reason word cannot be written */
 	int raise_result;
 	unsigned int raises;		/* that were accepted */
 	uint8_t vector;			/* of the last one tried */
-	bool is_arm;			/* and has the busy word */
 	bool line;			/* arm64: the PPI's level */
 	int inject_result;
 	uint32_t cr2;			/* of the last exception injected */

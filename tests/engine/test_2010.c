@@ -208,10 +208,10 @@ static void test_C9_area_unreachable_at_ready_keeps_it_queued(void **state)
 	fake_on(&g, L_CONFIG());
 	inject(&g, 7);
 	apf_vcpu_page_done(g.v, 7);
-	g.unreachable = true;
+	g.memory.unreachable = true;
 	assert_int_equal(enter(&g), APF_OUT_LATER);
 	assert_int_equal(g.injects, 0);
-	g.unreachable = false;
+	g.memory.unreachable = false;
 	assert_int_equal(enter(&g), 0);
 	assert_int_equal(g.injects, 1);
 }

@@ -272,9 +272,9 @@ static void test_A9_enabling_with_the_area_out_of_reach_loses_nothing(void **sta
 {
 	fake_init(&g, A_CONFIG());
 	g.reason = g.token = 9;
-	g.unreachable = true;
+	g.memory.unreachable = true;
 	assert_int_equal(ask(&g, A_ON_INT, 0, 0), APF_OUT_LATER);
-	g.unreachable = false;
+	g.memory.unreachable = false;
 	assert_int_equal(take(&g, user_fault(7)).verdict, APF_WAIT);
 	assert_int_equal(apf_vcpu_poll(g.v), 0);
 	assert_int_equal(g.token, 9);	/* the guest's to clear */

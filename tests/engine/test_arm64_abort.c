@@ -129,8 +129,8 @@ static void test_C9_np_halts_while_the_area_is_out_of_reach(void **state)
 
 	for (size_t i = 0; i < 6; i++) {
 		fake_arm_on(&g, A_CONFIG(), on[i / 2]);
-		g.unreachable = i & 1;
-		g.read_only = !(i & 1);
+		g.memory.unreachable = i & 1;
+		g.memory.read_only = !(i & 1);
 		assert_int_equal(take(&g, user_fault(7)).why, APF_WHY_AREA);
 		assert_int_equal(take(&g, user_fault(7)).verdict, APF_HALT);
 		assert_int_equal(apf_vcpu_outstanding(g.v), 0);
@@ -252,12 +252,12 @@ static void test_C9_C13_ready_that_cannot_be_injected_leaves_the_area_free(void 
 	assert_int_equal(enter(&g), APF_OUT_LATER);
 	assert_string_equal(g.log, "YPn");
 	g.inject_result = 0;
-	g.read_only = true;
+	g.memory.read_only = true;
 	assert_int_equal(enter(&g), APF_OUT_LATER);
-	g.read_only = false;
-	g.unreachable = true;
+	g.memory.read_only = false;
+	g.memory.unreachable = true;
 	assert_int_equal(enter(&g), APF_OUT_LATER);
-	g.unreachable = false;
+	g.memory.unreachable = false;
 	assert_int_equal(g.injects, 0);
 	assert_int_equal(enter(&g), 0);
 	assert_int_equal(handle(&g), a);

@@ -120,12 +120,12 @@ static void test_A16_C9_refused_or_out_of_reach_it_stays_queued(void **state)
 	uint32_t a = inject(&g, 7);
 
 	fake_forget(&g);
-	g.unreachable = true;
+	g.memory.unreachable = true;
 	assert_int_equal(apf_vcpu_page_done(g.v, 7), APF_OUT_LATER);
-	g.unreachable = false;
-	g.read_only = true;
+	g.memory.unreachable = false;
+	g.memory.read_only = true;
 	assert_int_equal(apf_vcpu_poll(g.v), APF_OUT_LATER);
-	g.read_only = false;
+	g.memory.read_only = false;
 	for (g.raise_result = 0; g.raise_result >= -1; g.raise_result--) {
 		fake_forget(&g);
 		assert_int_equal(apf_vcpu_poll(g.v), APF_OUT_LATER);

@@ -56,7 +56,7 @@ static void test_N1_N2_N5_N7_which_values_are_accepted(void **state)
 
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		fake_init(&g, CONFIG(.has_lapic = !t[i].no_lapic));
-		g.unreachable = true;	/* whatever address it is given */
+		g.memory.unreachable = true;	/* whatever address it is given */
 		int ret = apf_vcpu_control_write(g.v, t[i].reg, t[i].value, NULL);
 
 		if (ret != t[i].ret)

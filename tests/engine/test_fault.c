@@ -174,8 +174,8 @@ static void test_C9_area_unreachable_at_np_halts(void **state)
 {
 	for (int i = 0; i < 2; i++) {
 		fake_on(&g, CONFIG());
-		g.unreachable = i == 0;
-		g.read_only = i == 1;
+		g.memory.unreachable = i == 0;
+		g.memory.read_only = i == 1;
 
 		struct apf_decision d = take(&g, user_fault(7));
 

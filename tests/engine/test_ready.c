@@ -146,11 +146,11 @@ static void test_C9_area_unreachable_at_ready_keeps_it_queued(void **state)
 		fake_on(&g, CONFIG());
 		uint32_t a = inject(&g, 1);
 
-		g.unreachable = i == 0;
-		g.read_only = i == 1;
+		g.memory.unreachable = i == 0;
+		g.memory.read_only = i == 1;
 		assert_int_equal(apf_vcpu_page_done(g.v, 1), APF_OUT_LATER);
 		assert_int_equal(g.raises, 0);
-		g.unreachable = g.read_only = false;
+		g.memory.unreachable = g.memory.read_only = false;
 		assert_int_equal(apf_vcpu_poll(g.v), 0);
 		assert_int_equal(g.token, a);
 	}

@@ -328,13 +328,13 @@ static void test_C9_area_unreachable(void **state)
 		fake_on(&g, RFC_CONFIG());
 		uint32_t a = inject(&g, 7);
 
-		g.unreachable = i == 0;
-		g.read_only = i == 1;
+		g.memory.unreachable = i == 0;
+		g.memory.read_only = i == 1;
 		assert_int_equal(take(&g, user_fault(8)).why, APF_WHY_AREA);
 		assert_int_equal(take(&g, user_fault(8)).verdict, APF_HALT);
 		assert_int_equal(apf_vcpu_page_done(g.v, 7), APF_OUT_LATER);
 		assert_int_equal(g.raises, 0);
-		g.unreachable = g.read_only = false;
+		g.memory.unreachable = g.memory.read_only = false;
 		assert_int_equal(apf_vcpu_poll(g.v), 0);
 		assert_int_equal(handle(&g), a);
 	}

@@ -16,6 +16,8 @@ const struct scenario *scenario;
 struct state *now;
 const char *violation;
 
+#define RAM_BYTES	0x100000u
+
 static _Alignas(64) char live[VCPUS][2048];
 static uint32_t word_before[VCPUS];	/* token words at the start of the step */
 static bool injection_fails;
@@ -61,23 +63,28 @@ static unsigned int cpu_of(void *ctx)
 	return (unsigned int)(uintptr_t)ctx;
 }
 
-static uint32_t *word(unsigned int c, uint64_t gpa)
+/* Only the vCPU's area exists. */
+static struct guest_memory memory_of(unsigned int c)
 {
 	struct cpu *cpu = &now->cpu[c];
 
-	if (is_arm() && gpa == AREA(c) + APF_ARM64_AREA_BUSY)
-		return &cpu->busy;
-	if (gpa != AREA(c) + APF_AREA_REASON && gpa != AREA(c) + APF_AREA_TOKEN)
+	return (struct guest_memory){ .bytes = cpu->area, .gpa = AREA(c), .ram = RAM_BYTES,
+				      .size = GUEST_AREA_SIZE(is_arm()),
+				      .unreachable = cpu->unreachable };
+}
+
+static void check_inside(const struct guest_memory *m, uint64_t gpa)
+{
+	if (!guest_memory_at(m, gpa, 4))
 		violate("guest memory outside the area was accessed");
-	return gpa == AREA(c) + APF_AREA_REASON ? &cpu->reason : &cpu->token;
 }
 
 static int op_read32(void *ctx, uint64_t gpa, uint32_t *value)
 {
-	unsigned int c = cpu_of(ctx);
+	const struct guest_memory m = memory_of(cpu_of(ctx));
 
-	*value = *word(c, gpa);
-	return now->cpu[c].unreachable ? -1 : 0;
+	check_inside(&m, gpa);
+	return guest_memory_read(&m, gpa, value, 4);
 }
 
 static void check_token_word(unsigned int c, const uint32_t *w, uint32_t value)
@@ -94,9 +101,11 @@ static void check_token_word(unsigned int c, const uint32_t *w, uint32_t value)
 static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 {
 	unsigned int c = cpu_of(ctx);
-	uint32_t *w = word(c, gpa);
+	const struct guest_memory m = memory_of(c);
+	const uint32_t *w = guest_memory_at(&m, gpa, 4);
 
-	if (now->cpu[c].unreachable)
+	check_inside(&m, gpa);
+	if (!w || m.unreachable)
 		return -1;
 	if (now->frozen)
 		violate("guest memory was written while the VM was frozen");
@@ -106,13 +115,14 @@ static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 		check_token_word(c, w, value);
 	if (scenario->abi != APF_ABI_X86_INT && w == &now->cpu[c].reason && *w && value)
 		violate("I4, L5, A6: a notification was written over another");
-	*w = value;
-	return 0;
+	return guest_memory_write(&m, gpa, &value, 4);
 }
 
 static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)
 {
-	return gpa < 0x100000;
+	const struct guest_memory m = memory_of(cpu_of(ctx));
+
+	return guest_memory_is_ram(&m, gpa, len);
 }
 
 /* C2: the one ready of an NP that was delivered; a wake-all covers all so far. */

@@ -14,6 +14,7 @@
 
 #include <apf/guest.h>
 #include <engine/vcpu.h>
+#include <tests/support/guest_memory.h>
 
 #define VCPUS	2
 #define TASKS	4
@@ -75,8 +76,7 @@ struct task {
 
 struct cpu {
 	_Alignas(8) uint8_t engine[BLOCK];
-	uint32_t reason, token;	/* the area */
-	uint32_t busy;		/* the same; arm64 */
+	GUEST_AREA;
 	uint32_t exception;	/* #PF or abort injected and not yet taken: its token */
 	uint8_t host;		/* enum host_state */
 	uint8_t task;		/* whose instruction is to run again, plus one */

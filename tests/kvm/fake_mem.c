@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The memory that the binding asks for pages: they come when the test says so. */
 #include <errno.h>
-#include <string.h>
+
+#include <tests/support/guest_memory.h>
 
 #include "fake.h"
 
@@ -58,25 +59,25 @@ int apf_mem_need(struct apf_mem *m, uint64_t page, uint64_t n)
 	return 0;
 }
 
-static int reach(const struct apf_mem *m, uint64_t offset, size_t len)
+/* By offset, as the interface has it, not by address. */
+static struct guest_memory memory_of(const struct apf_mem *m)
 {
-	return of(m)->here[offset / 4096] && of(m)->here[(offset + len - 1) / 4096] ? 0 : -EFAULT;
+	return (struct guest_memory){ .bytes = of(m)->ram, .size = sizeof(of(m)->ram),
+				      .here = of(m)->here };
 }
 
 int apf_mem_read(const struct apf_mem *m, uint64_t offset, void *buf, size_t len)
 {
-	if (reach(m, offset, len))
-		return -EFAULT;
-	memcpy(buf, of(m)->ram + offset, len);
-	return 0;
+	const struct guest_memory memory = memory_of(m);
+
+	return guest_memory_read(&memory, offset, buf, len);
 }
 
 int apf_mem_write(struct apf_mem *m, uint64_t offset, const void *buf, size_t len)
 {
-	if (reach(m, offset, len))
-		return -EFAULT;
-	memcpy(of(m)->ram + offset, buf, len);
-	return 0;
+	const struct guest_memory memory = memory_of(m);
+
+	return guest_memory_write(&memory, offset, buf, len);
 }
 
 int apf_mem_after(struct apf_mem *m, uint64_t ns, void (*fn)(void *arg), void *arg)
