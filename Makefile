@@ -2,7 +2,8 @@
 # The front door; everything is built by meson in build/.
 #   make run    boots a guest and restores it lazily in three modes; ends with a table, a picture
 #               and build/run.json. The guest is Debian; libapf's test kernel where this machine's KVM
-#               is too slow for Linux. HOST=lab or HOST=kvm: not where it would by itself
+#               is too slow for Linux. HOST=lab or HOST=kvm: not where it would by itself;
+#               with HOST=lab HOSTKERNEL=newest the lab's own kernel is Debian's newest
 #   make run ARCH=arm64   the same with an arm64 guest (the test kernel), built in build-arm64/; on an
 #               arm64 machine ARCH is not needed
 #   make test   every test; ends with "N passed, N failed, N skipped"
@@ -16,6 +17,7 @@ PAGES =
 ARCH =
 GUEST =
 HOST =
+HOSTKERNEL =
 SLICE = 0
 
 # Empty, or the architecture to build for when it is not this machine's.
@@ -38,7 +40,7 @@ build: setup
 run: build
 	@echo "== running"
 	@lab/job N=$(N) LATENCY=$(LATENCY) MEM=$(MEM) CPUS=$(CPUS) PAGES=$(PAGES) ARCH=$(ARCH) \
-		GUEST=$(GUEST) HOST=$(HOST) SLICE=$(SLICE)
+		GUEST=$(GUEST) HOST=$(HOST) HOSTKERNEL=$(HOSTKERNEL) SLICE=$(SLICE)
 
 test: build
 	@echo "== testing"

@@ -16,7 +16,9 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# What L1 cannot do without; what these need themselves is read from the modules.
+# What L1 cannot do without; what these need themselves is read from the modules. The first ones are
+# built into most kernels.
+OFTEN_BUILT_IN = ["virtio_pci", "virtio_console"]
 WANTED_MODULES = {"x86": ["kvm-amd", "9pnet_virtio", "9p"], "arm64": ["9pnet_virtio", "9p"]}
 
 
@@ -56,15 +58,23 @@ def read(path):
         return file.read()
 
 
+def module_path(kernel, name):
+    for spelling in (name.replace("_", "-"), name):
+        for suffix in (".ko", ".ko.xz"):
+            path = os.path.join(kernel, "modules", spelling + suffix)
+            if os.path.exists(path):
+                return path
+    return None
+
+
 def module(kernel, name):
     """The unpacked module (busybox insmod cannot read .xz) and what it depends on."""
-    for spelling in (name, name.replace("_", "-"), name.replace("-", "_")):
-        path = os.path.join(kernel, "modules", spelling + ".ko.xz")
-        if os.path.exists(path):
-            data = lzma.decompress(read(path))
-            depends = re.search(rb"\0depends=([^\0]*)\0", data)
-            return data, [d for d in depends.group(1).decode().split(",") if d] if depends else []
-    raise SystemExit(f"initramfs: {kernel} has no module {name}")
+    path = module_path(kernel, name)
+    if not path:
+        raise SystemExit(f"initramfs: {kernel} has no module {name}")
+    data = lzma.decompress(read(path)) if path.endswith(".xz") else read(path)
+    depends = re.search(rb"\0depends=([^\0]*)\0", data)
+    return data, [d for d in depends.group(1).decode().split(",") if d] if depends else []
 
 
 def load_order(kernel, arch):
@@ -80,6 +90,9 @@ def load_order(kernel, arch):
             visit(other)
         order[name] = data
 
+    for name in OFTEN_BUILT_IN:
+        if module_path(kernel, name):
+            visit(name)
     for name in WANTED_MODULES[arch]:
         visit(name)
     return order
@@ -101,7 +114,8 @@ def host_entries(kernel, arch, root):
     for name, data in order.items():
         entries[f"modules/{name}.ko"] = (stat.S_IFREG | 0o644, data)
     entries["modules/order"] = text("".join(name + "\n" for name in order))
-    entries["init"] = program(read(os.path.join(HERE, "init")))
+    for name in ("init", "hold"):
+        entries[name] = program(read(os.path.join(HERE, name)))
     return entries
 
 

@@ -15,10 +15,16 @@ import time
 
 ARM64 = os.uname().machine == "aarch64"
 MODES = ("sync", "user") if ARM64 else ("sync", "kernel", "user")
-CMDLINE = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lab/cmdline."
-               + ("arm64" if ARM64 else "x86")), encoding="utf-8").read().strip()
+LAB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lab")
 MEM = "256M"
 SECONDS = 240       # until a VM counts as stuck
+
+
+def linux_cmdline():
+    """What the guest's Linux is told here, less the workload's options."""
+    with open(os.path.join(LAB, "cmdline." + ("arm64" if ARM64 else "x86")), encoding="utf-8") as f:
+        words = subprocess.run([os.path.join(LAB, "guest/words")], stdout=subprocess.PIPE, text=True, check=True)
+        return f"{f.read().strip()} {words.stdout.strip()}"
 
 
 class Failed(Exception):
@@ -36,6 +42,7 @@ class Lab:
     def __init__(self, args):
         self.args = args
         self.linux = bool(args.initrd)
+        self.cmdline = linux_cmdline() if self.linux else ""
         # Whether the guest knows APF: Linux does on x86 only.
         self.told = not (self.linux and ARM64)
         self.folder = tempfile.mkdtemp(prefix="apf-cases-")
@@ -79,7 +86,7 @@ class Lab:
     def snapshot(self, name, tasks, pages, delivery="user", extra="", cpus=1, options=()):
         """Boots a guest, fills its memory, takes a snapshot; returns its folder."""
         folder, control, report = self.path(name), self.path(name + ".sock"), self.path("run.json")
-        cmdline = f"{CMDLINE if self.linux else ''} tasks={tasks} pages={pages} {extra}"
+        cmdline = f"{self.cmdline} tasks={tasks} pages={pages} {extra}"
         self.drop(folder)
         initrd = ("--initrd", self.args.initrd) if self.linux else ()
         vm = self.start("run", "--kernel", self.args.kernel, *initrd, "--cmdline", cmdline,
