@@ -82,6 +82,17 @@ uint64_t apf_mem_size(const struct apf_mem *m);
 uint32_t apf_mem_page_size(const struct apf_mem *m);	/* the one in use, bytes */
 void *apf_mem_view_a(const struct apf_mem *m);
 void *apf_mem_view_b(const struct apf_mem *m);
+
+/*
+ * The memfd, for back ends that map RAM themselves, in this process or in another one
+ * (vhost-user). Borrowed; do not close it. Its size is sealed (F_SEAL_GROW, F_SEAL_SHRINK).
+ *
+ * Nothing traps in a mapping other than A and B: a page that is not here shows zeroes there, or
+ * half of what is being read, and what is written there is lost when the page comes. So make
+ * all that a back end may touch resident (apf_mem_need) before it gets the descriptor; what is
+ * here stays here until apf_mem_discard, which must leave out what a back end is working on.
+ * Holes are punched by apf_mem_discard only. With APF_TRAP_NONE there is nothing to heed.
+ */
 int apf_mem_fd(const struct apf_mem *m);
 
 /*
@@ -139,6 +150,18 @@ int apf_mem_preload(struct apf_mem *m, const struct apf_mem_range *ranges, size_
  */
 int apf_mem_read(const struct apf_mem *m, uint64_t offset, void *buf, size_t len);
 int apf_mem_write(struct apf_mem *m, uint64_t offset, const void *buf, size_t len);
+
+/*
+ * Which pages of [offset, offset + len) were written by apf_mem_write since they were last
+ * asked for (here or at creation), or given back by apf_mem_discard: KVM's dirty log does not
+ * know of these. All that the binding writes for a guest goes through apf_mem_write: tokens,
+ * reasons, completed accesses of KVM's emulator. Sets their bits in bitmap and forgets them.
+ * The layout is that of KVM_GET_DIRTY_LOG for a slot that lies there: bit i is the i-th page
+ * of the host (not of apf_mem_page_size), other bits are left as they are; so hand in what KVM
+ * has filled in. What is written while this runs is found now or by the next call. Any
+ * thread. 0; -ERANGE: not inside RAM; -EINVAL: not whole pages of the host.
+ */
+int apf_mem_dirty(struct apf_mem *m, uint64_t offset, uint64_t len, uint64_t *bitmap);
 
 /* Call fn(arg) on the pager's thread, ns from now (0: next turn). Any thread. 0 or -EAGAIN. */
 int apf_mem_after(struct apf_mem *m, uint64_t ns, void (*fn)(void *arg), void *arg);

@@ -38,6 +38,14 @@ static void set_zero(struct apf_mem *m, uint64_t page)
 		apf_trap_unpoison(m, page);
 }
 
+static int punch(struct apf_mem *m, uint64_t page, uint64_t n)
+{
+	int r = apf_ram_punch(m, page, n);
+
+	apf_dirty_mark(m, page_offset(m, page), page_offset(m, n));
+	return r;
+}
+
 static void discard_chunk(struct apf_loop_call *c)
 {
 	struct discard *d = apf_container_of(c, struct discard, call);
@@ -45,7 +53,7 @@ static void discard_chunk(struct apf_loop_call *c)
 
 	for (uint64_t page = d->page; page < d->page + d->n; page++)
 		set_zero(m, page);
-	d->res = apf_ram_punch(m, d->page, d->n);
+	d->res = punch(m, d->page, d->n);
 	apf_trap_again(m, d->page, d->n);
 	sem_post(&d->ended);
 }
@@ -55,7 +63,7 @@ static int discard(struct apf_mem *m, uint64_t page, uint64_t n)
 	struct discard d = { .call.fn = discard_chunk, .mem = m, .page = page, .n = n };
 
 	if (!m->map)
-		return apf_ram_punch(m, page, n);
+		return punch(m, page, n);
 	sem_init(&d.ended, 0, 0);
 	apf_loop_post(m->loop, &d.call);
 	while (sem_wait(&d.ended) && errno == EINTR)

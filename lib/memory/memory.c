@@ -77,9 +77,12 @@ int apf_mem_create(const struct apf_mem_config *cfg, struct apf_mem **out)
 	r = apf_ram_open(m);
 	if (r < 0)
 		goto free_mem;
-	r = apf_map_open(m);
+	r = apf_dirty_open(m);
 	if (r < 0)
 		goto close_ram;
+	r = apf_map_open(m);
+	if (r < 0)
+		goto close_dirty;
 	r = apf_fetch_open(m);
 	if (r < 0)
 		goto close_map;
@@ -97,6 +100,8 @@ close_fetch:
 	apf_fetch_close(m);
 close_map:
 	apf_map_close(m);
+close_dirty:
+	apf_dirty_close(m);
 close_ram:
 	apf_ram_close(m);
 free_mem:
@@ -112,6 +117,7 @@ void apf_mem_destroy(struct apf_mem *m)
 	apf_trap_close(m);
 	apf_fetch_close(m);
 	apf_map_close(m);
+	apf_dirty_close(m);
 	free(m);
 }
 

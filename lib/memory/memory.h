@@ -96,6 +96,7 @@ struct apf_mem {
 	char *a, *b, *c;		/* its views */
 
 	_Atomic uint8_t *map;		/* one byte a page; NULL: all resident (APF_TRAP_NONE) */
+	_Atomic uint64_t *dirty;	/* one bit a page of the host: see dirty.c */
 	struct want_queue want;
 	pthread_mutex_t lock;		/* of cond and lost_text; never on the path of a fault */
 	pthread_cond_t cond;		/* pages came or were lost, for apf_mem_need */
@@ -127,6 +128,11 @@ int apf_ram_open(struct apf_mem *m);
 int apf_ram_map(struct apf_mem *m, char *view, uint64_t offset, uint64_t len);
 int apf_ram_punch(struct apf_mem *m, uint64_t page, uint64_t n);
 void apf_ram_close(struct apf_mem *m);
+
+/* dirty.c: pages that we wrote. */
+int apf_dirty_open(struct apf_mem *m);
+void apf_dirty_close(struct apf_mem *m);
+void apf_dirty_mark(struct apf_mem *m, uint64_t offset, uint64_t len);
 
 /* map.c: residency. */
 int apf_map_open(struct apf_mem *m);

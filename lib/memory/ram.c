@@ -15,13 +15,14 @@
 
 /*
  * Map [offset, offset + len) of the memfd at its place in a view; 0 or negative errno. A child
- * must not inherit it (its accesses would meet no trap), and no huge page may show a page that
- * has not come.
+ * must not inherit it (its accesses would meet no trap), no huge page may show a page that has
+ * not come, and a core dump would write all of RAM, once per view.
  */
 int apf_ram_map(struct apf_mem *m, char *view, uint64_t offset, uint64_t len)
 {
 	if (mmap(view + offset, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-		 m->fd, (off_t)offset) == MAP_FAILED || madvise(view + offset, len, MADV_DONTFORK))
+		 m->fd, (off_t)offset) == MAP_FAILED || madvise(view + offset, len, MADV_DONTFORK) ||
+	    madvise(view + offset, len, MADV_DONTDUMP))
 		return -errno;
 	madvise(view + offset, len, MADV_NOHUGEPAGE);	/* EINVAL where there are none */
 	return 0;
@@ -62,8 +63,10 @@ int apf_ram_open(struct apf_mem *m)
 {
 	int r;
 
-	m->fd = memfd_create("guest-ram", MFD_CLOEXEC);
-	if (m->fd < 0 || ftruncate(m->fd, (off_t)m->cfg.size)) {
+	/* Its size is for good. A seal on writes would forbid to punch holes, too. */
+	m->fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (m->fd < 0 || ftruncate(m->fd, (off_t)m->cfg.size) ||
+	    fcntl(m->fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)) {
 		r = apf_error_set(-errno, "no memfd of %llu bytes: %s",
 				  (unsigned long long)m->cfg.size, strerror(errno));
 		goto fail;
@@ -162,8 +165,9 @@ int apf_mem_write(struct apf_mem *m, uint64_t offset, const void *buf, size_t le
 
 		memcpy(&word, buf, sizeof(word));
 		__atomic_store_n((uint32_t *)(m->c + offset), word, __ATOMIC_RELEASE);
-		return 0;
+	} else {
+		memcpy(m->c + offset, buf, len);
 	}
-	memcpy(m->c + offset, buf, len);
+	apf_dirty_mark(m, offset, len);
 	return 0;
 }

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The rest of the interface: access without side effects, later calls, page numbers. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "fake.h"
 #include "touch.h"
@@ -153,6 +157,105 @@ static void test_page_of_knows_A_and_nothing_else(void **state)
 	apf_mem_destroy(m);
 }
 
+static bool is_dirty(struct apf_mem *m, uint64_t first, uint64_t i)
+{
+	const uint64_t host = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t bits[2] = { 0 };
+
+	assert_int_equal(apf_mem_dirty(m, first * host, 100 * host, bits), 0);
+	for (unsigned int k = 0; k < 128; k++)
+		if (k != i && bits[k / 64] >> k % 64 & 1)
+			fail_msg("page %u is dirty, too", k);
+	return bits[i / 64] >> i % 64 & 1;
+}
+
+static void test_what_is_written_for_the_guest_is_in_the_dirty_log_once(void **state)
+{
+	const uint64_t host = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct results r;
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, &r);
+	uint64_t word = 1, bits[2] = { 1, 1ull << 63 };
+
+	assert_int_equal(apf_mem_write(m, 70 * host, &word, 4), -EFAULT);
+	assert_int_equal(apf_mem_need(m, 0, PAGES * SMALL), 0);
+	assert_false(is_dirty(m, 0, 70));	/* what comes from the store is not written */
+	assert_int_equal(apf_mem_write(m, 70 * host + 8, &word, 4), 0);
+	assert_false(is_dirty(m, 71, 0));
+	assert_true(is_dirty(m, 0, 70));
+	assert_false(is_dirty(m, 0, 70));
+	assert_int_equal(apf_mem_write(m, 70 * host, &word, 8), 0);
+	assert_true(is_dirty(m, 5, 65));	/* bit 0 is the slot's first page */
+	assert_int_equal(apf_mem_write(m, 71 * host - 1, &word, 2), 0);
+	assert_int_equal(apf_mem_dirty(m, 0, 128 * host, bits), 0);
+	assert_int_equal(bits[0], 1);		/* what was set stays */
+	assert_true(bits[1] == (1ull << 63 | 1 << 6 | 1 << 7));
+	assert_int_equal(apf_mem_dirty(m, 1, host, bits), -EINVAL);
+	assert_int_equal(apf_mem_dirty(m, 0, apf_mem_size(m) + host, bits), -ERANGE);
+	assert_int_equal(apf_mem_dirty(m, UINT64_MAX - host + 1, host, bits), -ERANGE);
+	apf_mem_destroy(m);
+}
+
+static void test_discarded_pages_are_in_the_dirty_log(void **state)
+{
+	const uint64_t host = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, NULL);
+	uint64_t bits[1] = { 0 };
+
+	assert_int_equal(apf_mem_discard(m, SMALL, SMALL), 0);
+	assert_int_equal(apf_mem_dirty(m, 0, 64 * host, bits), 0);
+	assert_int_equal(bits[0], ((1ull << page_size / host) - 1) << page_size / host);
+	apf_mem_destroy(m);
+}
+
+static void test_the_memfd_keeps_its_size_and_serves_others_once_pages_are_here(void **state)
+{
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, NULL);
+	char *other;
+
+	assert_int_equal(ftruncate(apf_mem_fd(m), page_size), -1);
+	assert_int_equal(ftruncate(apf_mem_fd(m), 2 * PAGES * page_size), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(fcntl(apf_mem_fd(m), F_ADD_SEALS, F_SEAL_WRITE), -1);
+	assert_int_equal(need(m, 3, 2), 0);
+	other = mmap(NULL, PAGES * page_size, PROT_READ | PROT_WRITE, MAP_SHARED, apf_mem_fd(m), 0);
+	assert_true(other != MAP_FAILED);
+	assert_true(fake_is_page(other + 3 * page_size, 3));
+	fake_fill(other + 4 * page_size, 77);
+	assert_int_equal(touch_page((char *)apf_mem_view_a(m) + 4 * page_size, 77, NULL), TOUCH_OK);
+	munmap(other, PAGES * page_size);
+	apf_mem_destroy(m);
+}
+
+/* The flags of the mapping that begins there. */
+static bool left_out_of_dumps(const void *view)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	char line[512], start[32];
+	bool here = false, found = false;
+
+	assert_non_null(f);
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)view);
+	while (fgets(line, sizeof(line), f)) {
+		if (strchr(line, '-') && !strncmp(line, start, strlen(start)))
+			here = true;
+		if (here && !strncmp(line, "VmFlags:", 8)) {
+			found = strstr(line, " dd") != NULL;
+			break;
+		}
+	}
+	fclose(f);
+	return found;
+}
+
+static void test_core_dumps_leave_RAM_out(void **state)
+{
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, NULL);
+
+	assert_true(left_out_of_dumps(apf_mem_view_a(m)));
+	assert_true(left_out_of_dumps(apf_mem_view_b(m)));
+	apf_mem_destroy(m);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, fake_reset)
 
 int main(void)
@@ -163,6 +266,10 @@ int main(void)
 		TEST(test_later_calls_come_on_the_pager_s_thread_and_not_too_early),
 		TEST(test_later_calls_that_are_not_due_are_dropped_by_destroy),
 		TEST(test_page_of_knows_A_and_nothing_else),
+		TEST(test_what_is_written_for_the_guest_is_in_the_dirty_log_once),
+		TEST(test_discarded_pages_are_in_the_dirty_log),
+		TEST(test_the_memfd_keeps_its_size_and_serves_others_once_pages_are_here),
+		TEST(test_core_dumps_leave_RAM_out),
 	};
 
 	if (kernel_lacks_something())
