@@ -7,7 +7,7 @@
 
 #include <abi/apf_abi_arm64.h>
 
-#include "vm.h"
+#include "binding.h"
 
 #define FIRST_REVISION	APF_ARM64_ENABLED
 #define SECOND_REVISION	(APF_ARM64_ENABLED | APF_ARM64_INT)

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vm.h"
+#include "binding.h"
 
 static void test_C1_C11_user_reads_get_NP_and_ready_with_the_same_token(void **state)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "vm.h"
+#include "binding.h"
 
 static void test_N3_N4_user_reads_get_a_reason_word_and_a_token_word(void **state)
 {

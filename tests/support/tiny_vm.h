@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A virtual machine, mostly with one vCPU, and a guest of a few hundred instructions, for tests
- * of the binding. x86_machine.c and x86_guest.S, or arm64_machine.c and arm64_guest.S,
+ * on real KVM that do without the VMM. tiny_vm_x86.c and tiny_guest_x86.S, or those of arm64,
  * know the processor. All of the guest's RAM is missing when it starts.
  */
-#ifndef TESTS_KVM_VM_H
-#define TESTS_KVM_VM_H
+#ifndef TESTS_SUPPORT_TINY_VM_H
+#define TESTS_SUPPORT_TINY_VM_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -131,7 +131,5 @@ void machine_vcpu(struct vm *vcpu);		/* after KVM_CREATE_VCPU */
 void machine_start(struct vm *vm);		/* after the last of them */
 unsigned int machine_events(const struct vm *vm, struct event *e);	/* of the last exit; at most 8 */
 bool machine_usable(const struct apf_kvm_probe *p);
-extern const struct CMUnitTest machine_tests[];
-extern const unsigned int machine_test_count;
 
 #endif

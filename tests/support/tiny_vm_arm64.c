@@ -9,7 +9,7 @@
 
 #include <abi/apf_abi_arm64.h>
 
-#include "vm.h"
+#include "tiny_vm.h"
 
 #define TABLE		0x1000u
 #define DEVICES		0x09000000u

@@ -5,7 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "vm.h"
+#include "tiny_vm.h"
 
 #define TABLES	0x1000u
 #define GDT	0x6000u

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The guest of the binding's tests on x86: copied to CODE, runs at once in long mode
- * with the tables of x86_machine.c. Numbers are vm.h's.
+ * with the tables of tiny_vm_x86.c. Numbers are tiny_vm.h's.
  * In: edi = scenario, rsi = first address, rdx = how many pages, ecx = generation.
  */
 #define AREA		0x30000

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The guest of the binding's tests on arm64: copied to CODE, starts at EL1 with the
- * MMU off and the table of arm64_machine.c. Numbers are vm.h's.
+ * MMU off and the table of tiny_vm_arm64.c. Numbers are tiny_vm.h's.
  * In: x0 = scenario, x1 = first address, x2 = how many pages, x3 = their size,
- * x4 = flags of OP_ENABLE and vm.h's WITH_REGIONS.
+ * x4 = flags of OP_ENABLE and tiny_vm.h's WITH_REGIONS.
  */
 #define RAM		0x40000000
 #define TABLE		(RAM + 0x1000)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The part of the test's virtual machine that knows no processor; see vm.h. */
+/* The part of the test's virtual machine that knows no processor; see tiny_vm.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "vm.h"
+#include "tiny_vm.h"
 
 static char ram_path[] = "/tmp/apf-binding-XXXXXX";
 
