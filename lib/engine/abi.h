@@ -44,6 +44,8 @@ struct apf_abi {
 	bool (*enabled)(const struct apf_vcpu *v);
 	uint64_t (*area)(const struct apf_vcpu *v);
 
+	/* NULL, or: does the area hold a notification not consumed, with which nothing halts (A8)? */
+	bool (*unconsumed)(const struct apf_vcpu *v);
 	/* May an NP be delivered now? APF_WHY_ASYNC if so. Changes nothing. */
 	enum apf_why (*np_gate)(const struct apf_vcpu *v, const struct apf_fault *f);
 	/* The part of an NP that lies in guest memory: 0, or -EFAULT and nothing written. */

@@ -251,6 +251,15 @@ static bool in_region(const struct apf_vcpu *v, uint64_t pc)
 	return false;
 }
 
+/* Such a guest counts as runnable, whatever else would halt it (A8). */
+static bool arm_unconsumed(const struct apf_vcpu *v)
+{
+	const uint64_t at = apf_area_of(v) + APF_ARM64_AREA_REASON;
+	uint32_t word;
+
+	return arm_enabled(v) && !v->ops->read32(v->ctx, at, &word) && word;
+}
+
 /* May a guest with interrupts on take an abort here (A6, A11)? APF_WHY_ASYNC if so. */
 static enum apf_why abort_gate(const struct apf_vcpu *v, const struct apf_fault *f)
 {
@@ -325,6 +334,7 @@ const struct apf_abi apf_abi_arm64 = {
 	.call = arm_call,
 	.enabled = arm_enabled,
 	.area = apf_area_of,
+	.unconsumed = arm_unconsumed,
 	.np_gate = arm_np_gate,
 	.np_write = apf_area_np_write,
 	.np_undo = apf_area_np_undo,

@@ -86,6 +86,8 @@ static enum apf_why decide(struct apf_vcpu *v, const struct apf_fault *f, uint32
 		return APF_WHY_SHADOW;
 	if (f->event)
 		return APF_WHY_EVENT;
+	if (abi_of(v)->unconsumed && abi_of(v)->unconsumed(v))
+		return APF_WHY_BUSY;
 	if (is_repeated(v, f->gfn))
 		return APF_WHY_REPEAT;
 	if (v->never_async)

@@ -26,7 +26,7 @@ bool apf_host_has(int fd, unsigned int cap);
 /* 0, or -EOPNOTSUPP + apf_error that names the first one missing. */
 int apf_host_check(const struct kvm_need *need, size_t n);
 
-/* Prepare a new vCPU, of which only its id and descriptors are set. 0, or -EINVAL + apf_error. */
+/* Prepare a new vCPU, of which only its id and descriptors are set. 0, or negative + apf_error. */
 int apf_arch_vcpu_init(struct apf_kvm_vcpu *v);
 
 /* KVM's mp_state of a halt that interrupts end. */

@@ -165,6 +165,32 @@ static void test_A5_A8_ready_is_reason_2_and_an_abort_at_the_entry(void **state)
 	assert_int_equal(g.injects, 1);
 }
 
+static void test_A8_nothing_halts_while_a_notification_is_not_consumed(void **state)
+{
+	static const struct {
+		struct apf_policy policy;
+		enum apf_why why;	/* once it is consumed */
+	} t[] = { { { 0 }, APF_WHY_REPEAT }, { { .never_async = true }, APF_WHY_DISABLED } };
+
+	for (size_t i = 0; i < 4; i++) {
+		fake_arm_on(&g, A_CONFIG(.policy = t[i / 2].policy), i & 1 ? A_ON_INT : A_ON);
+		take(&g, user_fault(7));
+		g.reason = APF_ARM64_REASON_NP;
+		assert_int_equal(take(&g, user_fault(7)).verdict, APF_WAIT);
+		assert_int_equal(take(&g, user_fault(7)).why, APF_WHY_BUSY);
+		g.reason = 0;
+		assert_int_equal(take(&g, user_fault(7)).verdict, APF_HALT);
+		assert_int_equal(take(&g, user_fault(7)).why, t[i / 2].why);
+	}
+}
+
+static void test_A8_the_area_of_a_guest_without_apf_is_not_looked_at(void **state)
+{
+	fake_init(&g, A_CONFIG());
+	g.reason = APF_ARM64_REASON_NP;
+	assert_int_equal(take(&g, user_fault(7)).why, APF_WHY_DISABLED);
+}
+
 static void test_A5_the_next_ready_waits_until_the_last_is_consumed_and_nobody_tells(void **state)
 {
 	fake_arm_on(&g, A_CONFIG(), A_ON);
@@ -286,6 +312,8 @@ int main(void)
 		cmocka_unit_test(test_A6_a_cleared_region_holds_nothing_off),
 		cmocka_unit_test(test_C9_np_halts_while_the_area_is_out_of_reach),
 		cmocka_unit_test(test_C13_np_and_its_reason_are_undone_together),
+		cmocka_unit_test(test_A8_nothing_halts_while_a_notification_is_not_consumed),
+		cmocka_unit_test(test_A8_the_area_of_a_guest_without_apf_is_not_looked_at),
 		cmocka_unit_test(test_A5_A8_ready_is_reason_2_and_an_abort_at_the_entry),
 		cmocka_unit_test(
 			test_A5_the_next_ready_waits_until_the_last_is_consumed_and_nobody_tells),

@@ -314,8 +314,9 @@ static void test_I5_refused_interrupt_leaves_the_area_free_for_a_later_try(void 
 static void test_I5_vector_below_16_is_dropped_by_the_apic_and_does_not_spin(void **state)
 {
 	fake_on(&g, RFC_CONFIG());
-	inject(&g, 7);
 	write_reg(&g, APF_MSR_INT, 15 | APF_PF2_ENABLED);
+	handle(&g);
+	inject(&g, 7);
 	g.raise_result = 0;
 	assert_int_equal(apf_vcpu_page_done(g.v, 7), 0);
 	assert_int_equal(stats(&g).queued, 0);

@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <abi/apf_abi_arm64.h>
+#include <apf/error.h>
 
 #include "binding.h"
 
@@ -75,6 +78,29 @@ static void test_A4_an_AArch32_task_is_notified_with_a_32_bit_token(void **state
 	}
 	notified(FIRST_REVISION, ARM64_USER32_READS);
 	notified(SECOND_REVISION, ARM64_USER32_READS);
+}
+
+/* A vCPU of another VM, since KVM lets no VM have both kinds. */
+static void test_A12_a_kernel_in_AArch32_is_refused(void **state)
+{
+	struct vm *vm = VM(.pages = 1);
+	struct apf_kvm_vcpu *v = NULL;
+	struct kvm_vcpu_init init;
+	int other = ioctl(vm->kvm, KVM_CREATE_VM, 0), fd = ioctl(other, KVM_CREATE_VCPU, 0);
+
+	assert_int_equal(ioctl(other, KVM_ARM_PREFERRED_TARGET, &init), 0);
+	init.features[0] |= 1u << KVM_ARM_VCPU_PSCI_0_2 | 1u << KVM_ARM_VCPU_EL1_32BIT;
+	if (ioctl(fd, KVM_ARM_VCPU_INIT, &init) == 0) {
+		assert_int_equal(apf_kvm_vcpu_add(vm->k, 1, fd, vm->run, &v), -EOPNOTSUPP);
+		assert_non_null(strstr(apf_error(), "AArch32"));
+		assert_null(v);
+	} else {
+		print_message("# this CPU has no AArch32 kernels\n");
+	}
+	close(fd);
+	close(other);
+	free_vm(vm);
+	free(vm);
 }
 
 static uint32_t result(const struct vm *vm, unsigned int number)
@@ -222,6 +248,7 @@ const struct CMUnitTest machine_tests[] = {
 	cmocka_unit_test(test_A8_L11_first_revision_ready_ends_the_guests_own_WFI),
 	cmocka_unit_test(test_A16_second_revision_ready_is_a_PPI),
 	cmocka_unit_test(test_A7_a_write_fault_is_resolved_for_writing),
+	cmocka_unit_test(test_A12_a_kernel_in_AArch32_is_refused),
 	cmocka_unit_test(test_A4_an_AArch32_task_is_notified_with_a_32_bit_token),
 	cmocka_unit_test(test_A1_A3_A13_calls_by_HVC_and_SMC),
 	cmocka_unit_test(test_A1_mode_sync_announces_nothing_and_answers),

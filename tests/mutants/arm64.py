@@ -88,7 +88,11 @@ MUTANTS = [
     ("A6", ARM, "check_enable",
      "if (en & APF_ARM64_SEND_ALWAYS && !can_hold_off(ctl)) return APF_ARM64_NOT_SUPPORTED;", "",
      [CALLS, SAVE]),
-    # A8: a halted vCPU is brought out for a ready.
+    # A8: a halted vCPU is brought out for a ready, and none is halted with one not consumed.
+    ("A8", FAULT_C, "decide",
+     "if (abi_of(v)->unconsumed && abi_of(v)->unconsumed(v)) return APF_WHY_BUSY;", "", [ABORT]),
+    ("A8", ARM, "arm_unconsumed", "arm_enabled(v) &&", "", [ABORT]),
+    ("A8", ARM, "arm_unconsumed", "&& word", "", [ABORT]),
     ("A8 L11", READY_C, "deliver", "return APF_OUT_KICK;", "return 0;", [ABORT, X_ABORT]),
     # A9: enabling and disabling.
     ("A9", ARM, "op_enable", "return APF_EFFECT_RESTART;", "return APF_EFFECT_WAKE_ALL;", [CALLS]),

@@ -17,9 +17,29 @@
 
 #define PSTATE_I	(1ull << 7)
 #define PSTATE_LEVEL	0xfull		/* 0: EL0, AArch32's user mode too */
+#define PSTATE_32	(1ull << 4)
 
 /* There is no halted state; this one is user space's alone and ends as told in apf_arch_exit. */
 const uint32_t apf_arch_halted = KVM_MP_STATE_SUSPENDED;
+
+/*
+ * The kernel of a vCPU with KVM_ARM_VCPU_EL1_32BIT takes an abort in AArch32, with a syndrome
+ * of its own kind (A12): it would find no notification in ours. KVM_ARM_VCPU_INIT leaves such a
+ * vCPU in an AArch32 mode above user mode, which another cannot be in.
+ */
+static int check_el1(struct apf_kvm_vcpu *v)
+{
+	uint64_t pstate;
+	int err = apf_arm64_get_reg(v, REG_PSTATE, &pstate);
+
+	if (err)
+		return apf_error_set(err, "vcpu %u: cannot read PSTATE (KVM_ARM_VCPU_INIT comes "
+				     "first): %s", v->id, strerror(-err));
+	if (!(pstate & PSTATE_32) || !(pstate & PSTATE_LEVEL))
+		return 0;
+	return apf_error_set(-EOPNOTSUPP, "kvm: vCPU %u runs its kernel in AArch32 "
+			     "(KVM_ARM_VCPU_EL1_32BIT); notifications are AArch64's", v->id);
+}
 
 int apf_arch_vcpu_init(struct apf_kvm_vcpu *v)
 {
@@ -27,7 +47,7 @@ int apf_arch_vcpu_init(struct apf_kvm_vcpu *v)
 				 KVM_CAP_ARM_IRQ_LINE_LAYOUT_2) <= 0)
 		return apf_error_set(-EINVAL, "kvm: vCPU id %u needs KVM_CAP_ARM_IRQ_LINE_LAYOUT_2",
 				     v->id);
-	return 0;
+	return v->k->cfg.delivery == APF_DELIVERY_USER ? check_el1(v) : 0;
 }
 
 int apf_arm64_get_reg(const struct apf_kvm_vcpu *v, uint64_t id, uint64_t *value)
