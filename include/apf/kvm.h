@@ -34,7 +34,12 @@ enum apf_delivery {
 };
 
 enum apf_halt {
-	APF_HALT_AUTO,		/* C4 (a) by KVM_SET_MP_STATE: interrupts are served */
+	/*
+	 * C4 (a) by KVM_SET_MP_STATE: interrupts are served. A vCPU waits instead where the VMM
+	 * has disabled HLT exits (found out when it is added, if its CPUID shows KVM; else choose
+	 * APF_HALT_WAIT), or where it has no local APIC in the kernel.
+	 */
+	APF_HALT_AUTO,
 	APF_HALT_WAIT,		/* wait outside the guest instead (emulated SVM with several vCPUs) */
 };
 

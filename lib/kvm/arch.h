@@ -29,6 +29,12 @@ int apf_host_check(const struct kvm_need *need, size_t n);
 /* Prepare a new vCPU, of which only its id and descriptors are set. 0, or negative + apf_error. */
 int apf_arch_vcpu_init(struct apf_kvm_vcpu *v);
 
+/* Is the vCPU's local APIC in the kernel (I2, N7)? x86's; false elsewhere. */
+bool apf_arch_has_lapic(const struct apf_kvm_vcpu *v);
+
+/* May a vCPU that has not run yet be halted for a page, so that interrupts are served (C4 a)? */
+bool apf_arch_may_halt(const struct apf_kvm_vcpu *v);
+
 /* KVM's mp_state of a halt that interrupts end. */
 extern const uint32_t apf_arch_halted;
 

@@ -22,6 +22,7 @@
 #include <linux/kvm.h>
 
 #include <apf/engine.h>
+#include <apf/gpa_cache.h>
 #include <apf/kvm.h>
 #include <apf/memory.h>
 
@@ -106,6 +107,7 @@ struct kernel_controls {
 struct apf_kvm {
 	struct apf_kvm_config cfg;
 	struct apf_kvm_slot slots[MAX_SLOTS];
+	uint32_t layout;		/* number of what they are now, from 1: caches compare it */
 	bool sync_regs;			/* x86: KVM_CAP_SYNC_REGS covers registers and events */
 	const struct kernel_controls *kernel;	/* mode kernel, else NULL */
 	_Atomic(struct apf_kvm_vcpu *) *vcpus;	/* cfg.max_vcpus, in order of adding */
@@ -125,6 +127,8 @@ struct apf_kvm_vcpu {
 	atomic_bool attached;
 	atomic_uint signalling;		/* threads that may be about to signal it */
 
+	bool may_halt;			/* C4 (a): else it waits outside the guest */
+
 	pthread_mutex_t lock;		/* the engine's; held across no blocking call */
 	bool bound;			/* else its place is free; under lock */
 	struct apf_vcpu *engine;
@@ -132,6 +136,7 @@ struct apf_kvm_vcpu {
 	uint32_t outstanding;		/* share of k->outstanding; under lock */
 	bool timer_armed;		/* the engine's queue is looked at again; under lock */
 	uint64_t backoff_ns;		/* of that timer; under lock */
+	struct apf_gpa_cache area;	/* of the engine's words (V2); under lock */
 
 	/* The rest belongs to the vCPU's thread. */
 	struct ram_page halt_page;	/* HALTED: for this page, */
@@ -150,7 +155,11 @@ static inline uint64_t slot_end(const struct apf_kvm_slot *s)
 	return s->gpa + s->size;
 }
 
-/* pages.c. The RAM page of an address or gfn, NO_PAGE if it is none, and back. */
+/* pages.c. Where slots lie from now on; nobody reads guest memory meanwhile. */
+void apf_slots_set(struct apf_kvm *k, const struct apf_kvm_slot *slots, unsigned int n);
+/* The slot of an address, or NULL. */
+const struct apf_kvm_slot *apf_slot_at(const struct apf_kvm *k, uint64_t gpa);
+/* The RAM page of an address or gfn, NO_PAGE if it is none, and back. */
 struct ram_page apf_page_at(const struct apf_kvm *k, uint64_t gpa);
 struct ram_page apf_page_of_gfn(const struct apf_kvm *k, struct gfn gfn);
 uint64_t apf_page_gpa(const struct apf_kvm *k, struct ram_page page);

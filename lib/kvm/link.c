@@ -86,14 +86,14 @@ static int op_read32(void *ctx, uint64_t gpa, uint32_t *value)
 {
 	struct apf_kvm_vcpu *v = ctx;
 
-	return apf_gpa_read(v->k, gpa, value, sizeof(*value)) ? -EFAULT : 0;
+	return apf_gpa_cache_read(&v->area, v->k, gpa, value, sizeof(*value)) ? -EFAULT : 0;
 }
 
 static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 {
 	struct apf_kvm_vcpu *v = ctx;
 
-	return apf_gpa_write(v->k, gpa, &value, sizeof(value)) ? -EFAULT : 0;
+	return apf_gpa_cache_write(&v->area, v->k, gpa, &value, sizeof(value)) ? -EFAULT : 0;
 }
 
 static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)

@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Where RAM lies in guest-physical space, and how it is reached from there. */
 #include <errno.h>
+#include <string.h>
 
 #include <apf/store.h>
 
 #include "kvm/binding.h"
 
-static const struct apf_kvm_slot *slot_at(const struct apf_kvm *k, uint64_t gpa)
+void apf_slots_set(struct apf_kvm *k, const struct apf_kvm_slot *slots, unsigned int n)
+{
+	memcpy(k->slots, slots, n * sizeof(*slots));
+	k->cfg.slots = k->slots;
+	k->cfg.nr_slots = n;
+	k->layout++;
+}
+
+const struct apf_kvm_slot *apf_slot_at(const struct apf_kvm *k, uint64_t gpa)
 {
 	for (unsigned int i = 0; i < k->cfg.nr_slots; i++) {
 		const struct apf_kvm_slot *s = &k->slots[i];
@@ -19,7 +28,7 @@ static const struct apf_kvm_slot *slot_at(const struct apf_kvm *k, uint64_t gpa)
 
 struct ram_page apf_page_at(const struct apf_kvm *k, uint64_t gpa)
 {
-	const struct apf_kvm_slot *s = slot_at(k, gpa);
+	const struct apf_kvm_slot *s = apf_slot_at(k, gpa);
 
 	return s ? (struct ram_page){ (gpa - s->gpa + s->offset) >> APF_PAGE_SHIFT } : NO_PAGE;
 }
@@ -54,7 +63,7 @@ int apf_page_want(struct apf_kvm *k, struct ram_page page)
 
 bool apf_gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
 {
-	const struct apf_kvm_slot *s = slot_at(k, gpa);
+	const struct apf_kvm_slot *s = apf_slot_at(k, gpa);
 
 	return s && len <= slot_end(s) - gpa;
 }

@@ -97,7 +97,7 @@ static int halt_for(struct apf_kvm_vcpu *v, struct ram_page page, uint64_t pc)
 {
 	struct kvm_mp_state mp = { .mp_state = apf_arch_halted };
 
-	if (v->k->cfg.halt == APF_HALT_WAIT)
+	if (!v->may_halt)
 		return wait_for(v, page);
 	if (ioctl(v->fd, KVM_SET_MP_STATE, &mp) < 0)
 		return apf_error_set(-errno, "vcpu %u: KVM_SET_MP_STATE: %s", v->id, strerror(errno));

@@ -70,7 +70,7 @@ static int init_engine(struct apf_kvm_vcpu *v)
 		.abi = k->abi,
 		.vcpu_id = v->id,
 		.max_outstanding = k->max_outstanding,
-		.has_lapic = true,
+		.has_lapic = apf_arch_has_lapic(v),
 		.policy = k->policy,
 		.ready_irq = k->ready_ppi,
 	};
@@ -100,6 +100,7 @@ int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run
 	err = init_engine(v);
 	if (!err)
 		err = apf_arch_vcpu_init(v);
+	v->may_halt = k->cfg.halt == APF_HALT_AUTO && apf_arch_may_halt(v);
 	v->bound = !err;
 	pthread_mutex_unlock(&v->lock);
 	if (!err)

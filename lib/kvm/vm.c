@@ -68,8 +68,7 @@ int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out)
 	if (!k)
 		return -ENOMEM;
 	k->cfg = *cfg;
-	memcpy(k->slots, cfg->slots, cfg->nr_slots * sizeof(*cfg->slots));
-	k->cfg.slots = k->slots;
+	apf_slots_set(k, cfg->slots, cfg->nr_slots);
 	if (!k->cfg.max_outstanding)
 		k->cfg.max_outstanding = 1024;
 	if (!k->cfg.kick_signal)

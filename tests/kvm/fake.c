@@ -232,6 +232,24 @@ static uint64_t *msr(struct fake *g, uint32_t index)
 	return &g->kvm_msr[index - 0x4b564d00u];
 }
 
+static int get_cpuid(struct fake *g, struct kvm_cpuid2 *c)
+{
+	c->nent = g->cpuid[0].function ? 3 : 0;
+	memcpy(c->entries, g->cpuid, c->nent * sizeof(c->entries[0]));
+	return 0;
+}
+
+/* KVM looks for its own features, wherever they lie. */
+static int set_cpuid(struct fake *g, const struct kvm_cpuid2 *c)
+{
+	assert_int_equal(c->nent, 3);
+	assert_int_equal(g->runs, 0);
+	memcpy(g->cpuid, c->entries, sizeof(g->cpuid));
+	if (g->hlt_exits_off)
+		g->cpuid[2].eax &= ~(1u << 7);
+	return 0;
+}
+
 static int vcpu_ioctl(struct fake *g, unsigned long request, void *arg)
 {
 	struct kvm_msrs *msrs = arg;
@@ -257,8 +275,16 @@ static int vcpu_ioctl(struct fake *g, unsigned long request, void *arg)
 		mp->mp_state = g->mp_state;
 		return 0;
 	case KVM_SET_MP_STATE:
+		if (g->no_lapic && mp->mp_state != KVM_MP_STATE_RUNNABLE)
+			return -EINVAL;
 		g->mp_state = mp->mp_state;
 		return 0;
+	case KVM_GET_LAPIC:
+		return g->no_lapic ? -EINVAL : 0;
+	case KVM_GET_CPUID2:
+		return get_cpuid(g, arg);
+	case KVM_SET_CPUID2:
+		return set_cpuid(g, arg);
 	case KVM_GET_MSRS:
 		msrs->entries[0].data = *msr(g, msrs->entries[0].index);
 		return 1;

@@ -63,6 +63,9 @@ struct fake {
 	bool no_sync_regs, no_msr_filter, no_async_pf_int;	/* capabilities that it lacks */
 	bool apic_off;			/* KVM_SIGNAL_MSI is not taken */
 	bool events_refused;		/* KVM_SET_VCPU_EVENTS fails */
+	bool no_lapic;			/* none in the kernel */
+	bool hlt_exits_off;		/* KVM_CAP_X86_DISABLE_EXITS */
+	struct kvm_cpuid_entry2 cpuid[3];	/* the vCPU's; all zero: none was set */
 	bool kick_at_trap;		/* apf_kvm_kick while the next trap is taken */
 	bool in_msr;			/* the guest waits for the answer to its access */
 	bool interrupt;			/* one is pending in the APIC */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The binding on x86: its interrupts, its emulator, its other generations. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "binding.h"
@@ -124,10 +126,35 @@ static void test_I4_rfc_ready_waits_until_the_slot_is_free(void **state)
 	free(vm);
 }
 
+static bool hlt_exits_can_be_off(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int exits = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS);
+
+	close(kvm);
+	return exits > 0 && exits & KVM_X86_DISABLE_EXITS_HLT;
+}
+
+/* Whatever this KVM lets be seen of it must be enough: with HLT exits it halts here. */
+static void test_C4_without_HLT_exits_a_vcpu_waits_where_it_would_halt(void **state)
+{
+	struct vm *vm;
+
+	if (!hlt_exits_can_be_off())
+		skip();
+	vm = VM(.scenario = KERNEL_READS, .filters = "latency:60ms,", .pages = 100, .no_hlt_exits = true);
+	assert_int_equal(run_for(vm, 4000), -EINTR);
+	assert_int_equal(mp_state(vm), KVM_MP_STATE_RUNNABLE);
+	free_vm(vm);
+	assert_true(vm->stats.engine.halts > 0);
+	free(vm);
+}
+
 const struct CMUnitTest machine_tests[] = {
 	cmocka_unit_test(test_N3_N4_user_reads_get_a_reason_word_and_a_token_word),
 	cmocka_unit_test(test_N6_N7_wake_all_waits_for_the_APIC_and_comes_once),
 	cmocka_unit_test(test_N1_N5_N7_bad_control_writes_are_GP),
+	cmocka_unit_test(test_C4_without_HLT_exits_a_vcpu_waits_where_it_would_halt),
 	cmocka_unit_test(test_emulated_string_output_from_missing_pages_reads_the_right_bytes),
 	cmocka_unit_test(test_L4_L5_2010_ready_is_a_PF_into_the_running_guest),
 	cmocka_unit_test(test_L11_2010_ready_is_a_PF_that_ends_the_guests_own_HLT),

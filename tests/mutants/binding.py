@@ -3,6 +3,8 @@
 REGISTERS = "tests/kvm/test-kvm-registers"
 VCPU_TEST = "tests/kvm/test-kvm-vcpu"
 LOAD = "tests/kvm/test-kvm-load"
+HALT_TEST = "tests/kvm/test-kvm-halt"
+GPA_TEST = "tests/kvm/test-kvm-gpa_cache"
 
 X86_VM = "lib/kvm/x86/setup.c"
 X86 = "lib/kvm/x86/regs.c"
@@ -10,6 +12,8 @@ MSR = "lib/kvm/x86/msr.c"
 LINK = "lib/kvm/link.c"
 RUN = "lib/kvm/run.c"
 STATE = "lib/kvm/state.c"
+HALT = "lib/kvm/x86/halt.c"
+GPA = "lib/kvm/gpa_cache.c"
 
 MUTANTS = [
     # C2, C7: nothing is waited for in vain, whatever comes in between.
@@ -25,7 +29,21 @@ MUTANTS = [
     ("C4", RUN, "fault_on", "d.verdict == APF_HALT)", "d.verdict != APF_INJECT)", [VCPU_TEST]),
     ("C4", RUN, "fault_on", "d.verdict == APF_WAIT ? wait_for(v, page) : GO_ON", "GO_ON",
      [VCPU_TEST]),
-    ("C4", RUN, "halt_for", "if (v->k->cfg.halt == APF_HALT_WAIT)", "", [VCPU_TEST]),
+    ("C4", RUN, "halt_for", "if (!v->may_halt)", "", [VCPU_TEST, HALT_TEST]),
+    ("C4", RUN, "halt_for", "if (!v->may_halt)", "if (0)", [HALT_TEST]),
+    ("C4", HALT, "keeps_unhalt", "|| e->eax & PV_UNHALT;", "|| true;", [HALT_TEST]),
+    ("C4", HALT, "keeps_unhalt", "e->eax |= PV_UNHALT;", "", [HALT_TEST]),
+    ("C4", HALT, "keeps_unhalt", "e->eax = eax;", "", [HALT_TEST]),
+    ("C4", HALT, "features", "(e->function & BASE_MASK) == BASE_FIRST", "e->function == BASE_FIRST",
+     [HALT_TEST]),
+    ("C4", HALT, "apf_arch_may_halt", "apf_arch_has_lapic(v) &&", "", [HALT_TEST]),
+    ("I2 N7", "lib/kvm/vcpu.c", "init_engine", "apf_arch_has_lapic(v)", "true", [HALT_TEST]),
+    # V2: what a cache remembers, and when that is over.
+    ("V2", GPA, "find", "c->layout != k->layout ||", "", [GPA_TEST]),
+    ("V2", GPA, "find", "|| len > c->size - at", "", [GPA_TEST]),
+    ("V2", GPA, "look_up", "|| len > slot_end(s) - gpa", "", [GPA_TEST]),
+    ("V2", GPA, "look_up", ".layout = k->layout", ".layout = 0", [GPA_TEST]),
+    ("V2", "lib/kvm/pages.c", "apf_slots_set", "k->layout++;", "", [GPA_TEST]),
     ("C4", X86, "apf_arch_fault", "f->irqs_on = regs.rflags & RFLAGS_IF;", "f->irqs_on = true;",
      [REGISTERS]),
     ("C4", X86, "apf_arch_fault", "f->user = sregs.ss.dpl != 0;", "f->user = true;", [REGISTERS]),

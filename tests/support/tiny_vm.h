@@ -77,6 +77,7 @@ struct options {
 	unsigned int pages;		/* how many host pages of it, every vCPU its own */
 	unsigned int vcpus;		/* arm64; 0 = 1 */
 	bool others_off;		/* all vCPUs but the first start switched off */
+	bool no_hlt_exits;		/* x86: HLT does not exit */
 };
 
 /* One vCPU, the first with the machine; the others borrow from it. */

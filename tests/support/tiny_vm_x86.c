@@ -52,6 +52,11 @@ void machine_image(uint8_t *image)
 
 void machine_create(struct vm *vm)
 {
+	struct kvm_enable_cap no_exits = { .cap = KVM_CAP_X86_DISABLE_EXITS,
+					   .args = { KVM_X86_DISABLE_EXITS_HLT } };
+
+	if (vm->o.no_hlt_exits)
+		assert_int_equal(ioctl(vm->fd, KVM_ENABLE_CAP, &no_exits), 0);
 	ioctl(vm->fd, KVM_SET_TSS_ADDR, 0xfffbd000);
 	assert_int_equal(ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0), 0);
 }

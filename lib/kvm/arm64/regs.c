@@ -50,6 +50,17 @@ int apf_arch_vcpu_init(struct apf_kvm_vcpu *v)
 	return v->k->cfg.delivery == APF_DELIVERY_USER ? check_el1(v) : 0;
 }
 
+bool apf_arch_has_lapic(const struct apf_kvm_vcpu *v)
+{
+	return false;
+}
+
+/* What KVM before Linux 6.0 lacks is found out for the VM. */
+bool apf_arch_may_halt(const struct apf_kvm_vcpu *v)
+{
+	return true;
+}
+
 int apf_arm64_get_reg(const struct apf_kvm_vcpu *v, uint64_t id, uint64_t *value)
 {
 	struct kvm_one_reg r = { .id = id, .addr = (uintptr_t)value };
