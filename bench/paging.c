@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a fault costs the host itself, without a guest: a thread touches pages that
- * are not here, and the store has them in memory (tmpfs), so that nothing but our
- * own work is measured. Against a plain blocking userfaultfd loop in the same run:
+ * are not here, and the store has them in memory (tmpfs, or the page cache of the file
+ * system that FOLDER lies on), so that nothing but our own work is measured. Against a plain blocking userfaultfd loop in the same run:
  * one thread that reads an event, reads the page, copies it in.
  *
  *	one		one thread touches, and waits for each page
@@ -46,7 +46,7 @@ struct cost {
 };
 
 static uint32_t page_size;
-static char path[] = "/dev/shm/apf-paging-XXXXXX";
+static char path[200];
 static int store_fd;
 static uint32_t order[PAGES];		/* the pages in the order they are touched */
 static char *ram;			/* what is touched */
@@ -69,10 +69,11 @@ static double now_us(clockid_t clock)
 	return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
 }
 
-static void make_store(void)
+static void make_store(const char *dir)
 {
 	uint64_t page[page_size / 8];
 
+	snprintf(path, sizeof(path), "%s/apf-paging-XXXXXX", dir);
 	store_fd = mkstemp(path);
 	if (store_fd < 0)
 		die(path, strerror(errno));
@@ -193,7 +194,7 @@ static void create(void)
 	struct apf_mem_config cfg = {
 		.size = SIZE, .trap = APF_TRAP_POISON, .done = on_done,
 	};
-	char spec[64];
+	char spec[256];
 
 	snprintf(spec, sizeof(spec), "file:%s", path);
 	if (apf_store_open(spec, &cfg.store) || apf_mem_create(&cfg, &mem))
@@ -337,17 +338,18 @@ static void print_row(const char *name, struct cost ours, struct cost peer)
 int main(int argc, char **argv)
 {
 	int runs = argc > 1 ? atoi(argv[1]) : 5;
+	const char *dir = argc > 2 ? argv[2] : "/dev/shm";
 	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
 	double wall[KINDS][MAX_RUNS], cpu[KINDS][MAX_RUNS];
 	struct cost c[KINDS];
 
 	if (runs < 1 || runs > MAX_RUNS) {
-		fprintf(stderr, "usage: paging [RUNS, 1 to %d]\n", MAX_RUNS);
+		fprintf(stderr, "usage: paging [RUNS, 1 to %d [FOLDER]]\n", MAX_RUNS);
 		return 2;
 	}
 	page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	sigaction(SIGBUS, &sa, NULL);
-	make_store();
+	make_store(dir);
 	for (int i = 0; i < runs; i++) {	/* in turn, so that all see the same machine */
 		for (int k = 0; k < KINDS; k++) {
 			struct cost one = run(k);

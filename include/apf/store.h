@@ -114,7 +114,10 @@ int apf_store_register(const struct apf_store_ops *ops);
 /*
  * Open a specification: filters from left to right in front of a store at the
  * end, separated by commas: "latency:20ms,error:rate=0.01,file:/path/ram".
- *   file:PATH                 raw file, page n at n*4096, holes read as zeroes; O_DIRECT where it can
+ *   file:[direct=D:]PATH      raw file, page n at n*4096; its holes, looked up now, are zeroes. D is
+ *                             auto: a page that the page cache has is copied from there (Linux 6.5),
+ *                             others are read with O_DIRECT where it can; on: always O_DIRECT, or an
+ *                             error; off: through the page cache
  *   zero:                     every page is zero; as big as anyone asks
  *   latency:D | latency:MIN-MAX[:seed=N]  fixed, or uniformly distributed
  *   error:rate=F[:seed=N][:first=K][:pages=A-B][:errno=EIO]

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The raw file (or block device): page n at n * 4096. Holes are not read. The
- * file must not change while it is in use; that it shrinks is noticed.
+ * The raw file (or block device): page n at n * 4096. Holes are not read. What the page
+ * cache holds is copied from there, the rest is read past it. The file must not change
+ * while it is in use; that it shrinks is noticed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,19 +19,21 @@
 #include <apf/error.h>
 
 #include "store/builtin.h"
+#include "store/cached.h"
+#include "store/holes.h"
 
 /* How long to wait when the ring had no room for a read. */
 #define NO_ROOM_NS	100000u
 
 struct file {
 	int fd;
-	bool direct;		/* O_DIRECT */
+	int cached_fd;		/* the same without O_DIRECT, to read from the page cache; or -1 */
+	bool direct;		/* fd is O_DIRECT */
 	bool memory;		/* tmpfs: what it holds is in memory already */
 	const char *why;	/* not direct */
 	char *path;
-	/* The extent that was looked up last: a big hole costs one look. */
-	uint64_t from, to;
-	bool hole;
+	struct apf_holes holes;
+	uint64_t from_cache;	/* reads that the page cache answered */
 	/* How long the file was at this turn's time. */
 	uint64_t size, size_ns;
 	char error[320];
@@ -63,31 +66,6 @@ static int too_short(struct file *f, struct apf_io *io, uint64_t size)
 		 " needs %" PRIu64, f->path, size, page, (page + 1) << APF_PAGE_SHIFT);
 	io->error = f->error;
 	return -EIO;
-}
-
-static void look_up_extent(struct apf_store *s, struct file *f, uint64_t offset)
-{
-	off_t data = lseek(f->fd, (off_t)offset, SEEK_DATA), hole;
-
-	f->from = offset;
-	f->to = s->size;
-	f->hole = data < 0 ? errno == ENXIO : (uint64_t)data > offset;
-	if (data < 0)		/* nothing but a hole up to the end, or holes are not known here */
-		return;
-	if (f->hole) {
-		f->to = (uint64_t)data;
-		return;
-	}
-	hole = lseek(f->fd, (off_t)offset, SEEK_HOLE);
-	if (hole > (off_t)offset)
-		f->to = (uint64_t)hole;
-}
-
-static bool is_hole(struct apf_store *s, struct file *f, const struct apf_io *io)
-{
-	if (io->offset < f->from || io->offset >= f->to)
-		look_up_extent(s, f, io->offset);
-	return f->hole && io->offset + io->len <= f->to;
 }
 
 /* From memory there is nothing to wait for; a trip through a kernel worker costs 17 us more. */
@@ -169,7 +147,7 @@ static void file_submit(struct apf_store *s, struct apf_io *io)
 {
 	struct file *f = s->state;
 
-	if (is_hole(s, f, io)) {
+	if (apf_holes_cover(&f->holes, io->offset, io->len)) {
 		/* A file that has shrunk has no data there either: that is not a hole. */
 		uint64_t size = size_now(f, apf_loop_now(s->loop));
 		bool here = io->offset + io->len <= size;
@@ -179,6 +157,11 @@ static void file_submit(struct apf_store *s, struct apf_io *io)
 	}
 	if (f->memory) {
 		apf_io_complete_later(s->loop, io, read_memory(f, io));
+		return;
+	}
+	if (f->cached_fd >= 0 && apf_cached_read(f->cached_fd, io->buf, io->len, io->offset)) {
+		f->from_cache++;
+		apf_io_complete_later(s->loop, io, 0);
 		return;
 	}
 	io->frame[io->depth].ctx = s;
@@ -196,56 +179,118 @@ static bool direct_reads_work(int fd)
 	return ok;
 }
 
-static int open_file(struct file *f)
+enum direct { AUTO, ON, OFF };
+
+/* "direct=on:PATH": what stands before the path; *arg moves on to it. */
+static int parse_direct(const char **arg, enum direct *direct)
+{
+	static const char *const words[] = { "direct=auto:", "direct=on:", "direct=off:" };
+
+	*direct = AUTO;
+	if (strncmp(*arg, "direct=", 7))
+		return 0;
+	for (unsigned int i = 0; i < 3; i++) {
+		if (strncmp(*arg, words[i], strlen(words[i])))
+			continue;
+		*direct = (enum direct)i;
+		*arg += strlen(words[i]);
+		return 0;
+	}
+	return apf_error_set(-EINVAL, "store file: %s: direct is auto, on or off, and a path follows",
+			     *arg);
+}
+
+static bool lies_in_memory(int fd)
 {
 	struct statfs fs;
 
+	return !fstatfs(fd, &fs) && fs.f_type == TMPFS_MAGIC;
+}
+
+/* Sets fd and, of why there is no direct access, the text. */
+static void try_direct(struct file *f)
+{
 	f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_DIRECT);
-	if (f->fd >= 0 && !direct_reads_work(f->fd)) {
-		close(f->fd);
-		f->fd = -1;
-		errno = EINVAL;
+	if (f->fd < 0) {
+		f->why = errno == EINVAL ? "the file system does not take O_DIRECT" : NULL;
+		return;
 	}
-	f->direct = f->fd >= 0;
-	if (f->fd < 0 && errno == EINVAL) {
-		f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
-		f->why = "the file system does not take O_DIRECT";
-	}
-	if (f->fd < 0)
+	f->memory = lies_in_memory(f->fd);
+	f->direct = !f->memory && direct_reads_work(f->fd);
+	f->why = f->memory ? "the file lies in memory (tmpfs)" :
+		 f->direct ? NULL : "the file system does not take O_DIRECT";
+	if (f->direct)
+		return;
+	close(f->fd);
+	f->fd = -1;
+}
+
+static int open_file(struct file *f, enum direct direct)
+{
+	int plain = open(f->path, O_RDONLY | O_CLOEXEC);
+
+	if (plain < 0)
 		return apf_error_set(-errno, "file:%s: %s", f->path, strerror(errno));
-	if (!fstatfs(f->fd, &fs) && fs.f_type == TMPFS_MAGIC) {
-		f->memory = true;
-		f->direct = false;
-		f->why = "the file lies in memory (tmpfs)";
+	f->cached_fd = -1;
+	f->why = "it is switched off";
+	f->memory = lies_in_memory(plain);
+	if (direct != OFF)
+		try_direct(f);
+	if (direct == ON && !f->direct) {
+		close(plain);
+		return apf_error_set(-EINVAL, "file:%s: direct=on: %s", f->path,
+				     f->why ? f->why : "it cannot be opened for that");
 	}
+	if (!f->direct)
+		f->fd = plain;
+	else if (direct == AUTO && apf_cached_known(plain))
+		f->cached_fd = plain;
+	else
+		close(plain);
 	return 0;
+}
+
+static void close_fds(struct file *f)
+{
+	close(f->fd);
+	if (f->cached_fd >= 0)
+		close(f->cached_fd);
+}
+
+static int check_file(struct apf_store *s, struct file *f)
+{
+	off_t size = lseek(f->fd, 0, SEEK_END);
+	struct stat st;
+
+	if (fstat(f->fd, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) || size < 0)
+		return apf_error_set(-EINVAL, "file:%s: neither a regular file nor a block device",
+				     f->path);
+	s->size = (uint64_t)size;
+	return apf_holes_open(&f->holes, f->fd, s->size);
 }
 
 static int file_open(struct apf_store *s, const char *arg)
 {
 	struct file *f = s->state;
-	struct stat st;
-	off_t size;
+	enum direct direct;
 	int r;
 
 	if (!arg || !*arg)
 		return apf_error_set(-EINVAL, "store file needs a path: file:PATH");
+	r = parse_direct(&arg, &direct);
+	if (r < 0)
+		return r;
 	f->path = strdup(arg);
 	if (!f->path)
 		return apf_error_set(-ENOMEM, "no memory for store file");
-	r = open_file(f);
+	r = open_file(f, direct);
 	if (r < 0)
-		goto fail;
-	size = lseek(f->fd, 0, SEEK_END);
-	if (fstat(f->fd, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) || size < 0) {
-		r = apf_error_set(-EINVAL, "file:%s: neither a regular file nor a block device",
-				  f->path);
-		close(f->fd);
-		goto fail;
-	}
-	s->size = (uint64_t)size;
-	return 0;
-fail:
+		goto free_path;
+	r = check_file(s, f);
+	if (!r)
+		return 0;
+	close_fds(f);
+free_path:
 	free(f->path);
 	return r;
 }
@@ -254,16 +299,17 @@ static int file_stats(struct apf_store *s, char *buf, size_t size)
 {
 	const struct file *f = s->state;
 
-	return snprintf(buf, size, "{\"direct\": %s, \"why_not\": %s%s%s}",
-			f->direct ? "true" : "false", f->why ? "\"" : "",
-			f->why ? f->why : "null", f->why ? "\"" : "");
+	return snprintf(buf, size, "{\"direct\": %s, \"why_not\": %s%s%s, \"from_page_cache\": %"
+			PRIu64 "}", f->direct ? "true" : "false", f->why ? "\"" : "",
+			f->why ? f->why : "null", f->why ? "\"" : "", f->from_cache);
 }
 
 static void file_close(struct apf_store *s)
 {
 	struct file *f = s->state;
 
-	close(f->fd);
+	close_fds(f);
+	apf_holes_close(&f->holes);
 	free(f->path);
 }
 

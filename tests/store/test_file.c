@@ -23,6 +23,7 @@ static const char *const dirs[] = { ".", "/dev/shm" };
 
 /* What the linker puts in place of these calls of the store. */
 static unsigned int seeks;		/* counted */
+static unsigned int reads;		/* that went through the ring, counted */
 static size_t most_bytes;		/* per read, 0: as asked */
 
 off_t __wrap_lseek64(int fd, off_t offset, int whence);
@@ -51,6 +52,7 @@ ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
 int __wrap_apf_loop_read(struct apf_loop *l, struct apf_loop_op *op, int fd, void *buf,
 			 uint32_t len, uint64_t offset)
 {
+	reads++;
 	return __real_apf_loop_read(l, op, fd, buf, (uint32_t)cut(len), offset);
 }
 
@@ -61,18 +63,38 @@ struct file {
 	char *bytes, *buf;
 };
 
+/* Out of the page cache with it, so that pages are read as from a cold file. */
+static void cool(struct file *f)
+{
+	fsync(f->fd);
+	assert_int_equal(posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+}
+
+static void open_store(struct file *f, const char *option)
+{
+	char spec[100];
+
+	snprintf(spec, sizeof(spec), "file:%s%s", option, f->path);
+	drive_open(&f->d, spec);
+}
+
+/* Size and holes are looked up when a store is opened. */
+static void open_again(struct file *f, const char *option)
+{
+	drive_close(&f->d);
+	open_store(f, option);
+}
+
 static void open_file(struct file *f, const char *dir, size_t len)
 {
-	char spec[80];
-
 	f->bytes = malloc(PAGES * APF_PAGE_SIZE);
 	f->buf = aligned_alloc(APF_PAGE_SIZE, PAGES * APF_PAGE_SIZE);
 	for (unsigned int i = 0; i < PAGES * APF_PAGE_SIZE; i++)
 		f->bytes[i] = (char)(i / APF_PAGE_SIZE + i * 31 + 1);
 	memset(f->buf, 0x55, PAGES * APF_PAGE_SIZE);
 	f->fd = make_file(dir, f->path, f->bytes, len);
-	snprintf(spec, sizeof(spec), "file:%s", f->path);
-	drive_open(&f->d, spec);
+	cool(f);
+	open_store(f, "");
 }
 
 static void close_file(struct file *f)
@@ -183,11 +205,10 @@ static void test_a_hole_is_zero_and_not_read(void **state)
 		open_file(&f, dirs[d], APF_PAGE_SIZE);
 		assert_int_equal(pwrite(f.fd, f.bytes, APF_PAGE_SIZE, 40 * APF_PAGE_SIZE),
 				 APF_PAGE_SIZE);
-		fsync(f.fd);
-		close_file(&f);		/* the size is taken at open */
-		open_file(&f, dirs[d], APF_PAGE_SIZE);
 		assert_int_equal(ftruncate(f.fd, PAGES * APF_PAGE_SIZE), 0);
-		f.d.store->size = PAGES * APF_PAGE_SIZE;
+		open_again(&f, "");
+		assert_int_equal(f.d.store->size, PAGES * APF_PAGE_SIZE);
+		assert_int_equal(drive_read(&f.d, 41, 23, f.buf, &r), APF_IO_ZERO);
 		assert_int_equal(drive_read(&f.d, 5, 4, f.buf, &r), APF_IO_ZERO);
 		assert_int_equal(f.buf[0], 0x55);
 		assert_int_equal(drive_read(&f.d, 0, 1, f.buf, &r), 0);
@@ -206,6 +227,7 @@ static void test_a_range_that_is_only_partly_a_hole_is_read(void **state)
 		open_file(&f, dirs[d], PAGES * APF_PAGE_SIZE);
 		assert_int_equal(fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					   8 * APF_PAGE_SIZE, 8 * APF_PAGE_SIZE), 0);
+		open_again(&f, "");
 		assert_int_equal(drive_read(&f.d, 14, 4, f.buf, &r), 0);
 		assert_memory_equal(f.buf, zero, APF_PAGE_SIZE);
 		assert_memory_equal(f.buf + APF_PAGE_SIZE, zero, APF_PAGE_SIZE);
@@ -216,18 +238,110 @@ static void test_a_range_that_is_only_partly_a_hole_is_read(void **state)
 	}
 }
 
-static void test_a_big_hole_costs_one_look(void **state)
+static void test_looking_for_holes_is_over_when_reads_begin(void **state)
 {
+	for EACH_DIR(d) {
+		struct request r;
+		struct file f;
+
+		open_file(&f, dirs[d], APF_PAGE_SIZE);
+		for (off_t page = 0; page < 400; page += 2)
+			assert_int_equal(pwrite(f.fd, f.bytes, APF_PAGE_SIZE,
+						page * APF_PAGE_SIZE), APF_PAGE_SIZE);
+		assert_int_equal(ftruncate(f.fd, 8ll << 30), 0);
+		seeks = 0;
+		open_again(&f, "");
+		assert_true(seeks <= 402);		/* two for each piece of data */
+		seeks = 0;
+		for (unsigned int i = 0; i < 400; i++)
+			assert_int_equal(drive_read(&f.d, i, 1, f.buf, &r),
+					 i % 2 ? APF_IO_ZERO : 0);
+		for (unsigned int i = 0; i < 1000; i++)
+			assert_int_equal(drive_read(&f.d, 400 + i * 2000, 16, f.buf, &r),
+					 APF_IO_ZERO);
+		assert_int_equal(seeks, 0);
+		close_file(&f);
+	}
+}
+
+/* The store's word for it in its statistics. */
+static bool says(struct file *f, const char *text)
+{
+	char json[256];
+
+	f->d.store->ops->stats(f->d.store, json, sizeof(json));
+	return strstr(json, text) != NULL;
+}
+
+static bool cache_is_known(void)
+{
+	errno = 0;
+	syscall(451, -1, NULL, NULL, 0);	/* cachestat */
+	return errno != ENOSYS;
+}
+
+static void test_auto_takes_what_the_page_cache_has_and_reads_the_rest_past_it(void **state)
+{
+	bool direct, cache = cache_is_known();
 	struct request r;
 	struct file f;
 
-	open_file(&f, ".", APF_PAGE_SIZE);
-	assert_int_equal(ftruncate(f.fd, 8ll << 30), 0);
-	f.d.store->size = 8ull << 30;
-	seeks = 0;
-	for (unsigned int i = 0; i < 1000; i++)
-		assert_int_equal(drive_read(&f.d, 16 + i * 2000, 16, f.buf, &r), APF_IO_ZERO);
-	assert_int_equal(seeks, 1);
+	open_file(&f, ".", PAGES * APF_PAGE_SIZE);
+	direct = says(&f, "\"direct\": true");
+	reads = 0;
+	assert_int_equal(drive_read(&f.d, 0, 8, f.buf, &r), 0);	/* it is cold */
+	assert_int_equal(reads, 1);
+	assert_true(says(&f, "\"from_page_cache\": 0}"));
+	for (off_t at = 32 * APF_PAGE_SIZE; at < PAGES * APF_PAGE_SIZE; at += APF_PAGE_SIZE)
+		assert_int_equal(pread(f.fd, f.buf, APF_PAGE_SIZE, at), APF_PAGE_SIZE);
+	memset(f.buf, 0x55, PAGES * APF_PAGE_SIZE);
+	reads = 0;
+	assert_int_equal(drive_read(&f.d, 40, 8, f.buf, &r), 0);
+	assert_memory_equal(f.buf, f.bytes + 40 * APF_PAGE_SIZE, 8 * APF_PAGE_SIZE);
+	assert_int_equal(reads, direct && cache ? 0 : 1);
+	assert_true(!direct || !cache || says(&f, "\"from_page_cache\": 1}"));
+	close_file(&f);
+}
+
+static void test_direct_on_and_off_are_kept_to(void **state)
+{
+	struct request r;
+	bool direct;
+	struct file f;
+
+	open_file(&f, ".", PAGES * APF_PAGE_SIZE);
+	direct = says(&f, "\"direct\": true");
+	assert_int_equal(pread(f.fd, f.buf, 8 * APF_PAGE_SIZE, 0), 8 * APF_PAGE_SIZE);
+	if (direct) {
+		open_again(&f, "direct=on:");
+		reads = 0;
+		assert_int_equal(drive_read(&f.d, 0, 8, f.buf, &r), 0);
+		assert_memory_equal(f.buf, f.bytes, 8 * APF_PAGE_SIZE);
+		assert_int_equal(reads, 1);
+	}
+	open_again(&f, "direct=off:");
+	assert_true(says(&f, "\"direct\": false"));
+	assert_true(says(&f, "switched off"));
+	reads = 0;
+	assert_int_equal(drive_read(&f.d, 8, 8, f.buf, &r), 0);
+	assert_memory_equal(f.buf, f.bytes + 8 * APF_PAGE_SIZE, 8 * APF_PAGE_SIZE);
+	assert_int_equal(reads, 1);
+	close_file(&f);
+}
+
+static void test_a_direct_that_cannot_be_is_refused_with_a_reason(void **state)
+{
+	struct apf_store *s;
+	char spec[100];
+	struct file f;
+
+	open_file(&f, "/dev/shm", APF_PAGE_SIZE);
+	snprintf(spec, sizeof(spec), "file:direct=on:%s", f.path);
+	assert_int_equal(apf_store_open(spec, &s), -EINVAL);
+	assert_non_null(strstr(apf_error(), "tmpfs"));
+	snprintf(spec, sizeof(spec), "file:direct=maybe:%s", f.path);
+	assert_int_equal(apf_store_open(spec, &s), -EINVAL);
+	assert_non_null(strstr(apf_error(), "auto, on or off"));
 	close_file(&f);
 }
 
@@ -271,7 +385,7 @@ static void test_a_known_hole_of_a_file_that_shrinks_is_an_error_too(void **stat
 
 		open_file(&f, dirs[d], APF_PAGE_SIZE);
 		assert_int_equal(ftruncate(f.fd, PAGES * APF_PAGE_SIZE), 0);
-		f.d.store->size = PAGES * APF_PAGE_SIZE;
+		open_again(&f, "");
 		assert_int_equal(drive_read(&f.d, 5, 1, f.buf, &r), APF_IO_ZERO);
 		assert_int_equal(ftruncate(f.fd, 8 * APF_PAGE_SIZE), 0);
 		assert_int_equal(drive_read(&f.d, 4, 1, f.buf, &r), APF_IO_ZERO);
@@ -291,7 +405,10 @@ int main(void)
 		cmocka_unit_test(test_a_read_that_makes_no_progress_is_an_error),
 		cmocka_unit_test(test_a_hole_is_zero_and_not_read),
 		cmocka_unit_test(test_a_range_that_is_only_partly_a_hole_is_read),
-		cmocka_unit_test(test_a_big_hole_costs_one_look),
+		cmocka_unit_test(test_looking_for_holes_is_over_when_reads_begin),
+		cmocka_unit_test(test_auto_takes_what_the_page_cache_has_and_reads_the_rest_past_it),
+		cmocka_unit_test(test_direct_on_and_off_are_kept_to),
+		cmocka_unit_test(test_a_direct_that_cannot_be_is_refused_with_a_reason),
 		cmocka_unit_test(test_a_file_that_shrinks_gives_an_error_not_junk),
 		cmocka_unit_test(test_a_known_hole_of_a_file_that_shrinks_is_an_error_too),
 	};
