@@ -68,8 +68,6 @@ MUTANTS = [
     # A6: the gates.
     ("A6", ARM, "arm_np_gate", "if (!arm_enabled(v)) return APF_WHY_DISABLED;", "", [ABORT]),
     ("A6", ARM, "abort_gate", "if (word) return APF_WHY_BUSY;", "", [ABORT]),
-    ("A6", ARM, "abort_gate", "if (word) return APF_WHY_BUSY;", "if (word) return APF_WHY_AREA;",
-     [ABORT]),
     ("A6 C9", ARM, "abort_gate", "area + APF_ARM64_AREA_REASON, &word)) return APF_WHY_AREA;",
      "area + APF_ARM64_AREA_REASON, &word)) return APF_WHY_BUSY;", [ABORT]),
     ("A6", ARM, "abort_gate", "in_region(v, f->pc) ? APF_WHY_REGION : APF_WHY_ASYNC",
