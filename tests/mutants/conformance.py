@@ -14,7 +14,7 @@ RFC = "lib/engine/abi_rfc.c"
 
 
 def sees(abi, row):
-    return [f"conformance/apf-conformance --abi {abi} --rows {row} --timeout 4"]
+    return [f"conformance/apf-conformance --abi {abi} --rows {row} --timeout 8"]
 
 
 MUTANTS = [
