@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tracepoints (rows V1): every change of state is one event. An event is a
+ * Tracepoints (row V1; docs/tracing.md): every change of state is one event. An event is a
  * USDT probe (provider "apf", usable by perf, bpftrace, gdb) and, while
  * recording is on, a record in a ring that can be written out as Chrome trace
  * JSON (opens in Perfetto): one lane per vCPU, one arrow per fault, names for people.
@@ -20,11 +20,13 @@ enum apf_event {
 	APF_EV_NP,		/* NP delivered: gfn, token, arg = area gpa */
 	APF_EV_READY,		/* ready delivered: gfn, token, arg = area gpa */
 	APF_EV_REPEAT,		/* fault on a page already outstanding for this vCPU: gfn, token */
-	APF_EV_COMPLETED,	/* page has come: gfn, arg = host address, or negative errno */
+	APF_EV_COMPLETED,	/* page has come: gfn = its number in RAM, arg = host address, or
+				   negative errno */
 	APF_EV_QUEUE_FULL,	/* no room: the fault falls back to a halt or wait: gfn */
 	APF_EV_BROADCAST,	/* wake-all delivered: token ~0, arg = area gpa */
 	APF_EV_HALT_END,	/* page of a halted or waiting vCPU has come: gfn */
-	APF_EV_FETCH,		/* the store is asked for a page: gfn, arg = pages in the request */
+	APF_EV_FETCH,		/* the store is asked: gfn = the first page's number in RAM, arg = how
+				   many */
 	APF_EV_CONTROL,		/* control write: token = register, arg = value */
 	APF_EV_RESET,		/* vCPU reset, INIT or disable dropped its state: arg = entries dropped */
 	APF_EV_COUNT

@@ -5,6 +5,7 @@ FETCH = "tests/memory/test-memory-fetch"
 FAILURE = "tests/memory/test-memory-failure"
 CALLS = "tests/memory/test-memory-calls"
 PAGES = "tests/memory/test-memory-pages"
+TRACE = "tests/memory/test-memory-trace"
 DISCARD = "tests/memory/test-memory-discard"
 FILE = "tests/store/test-store-file"
 FILTERS = "tests/store/test-store-filters"
@@ -69,4 +70,9 @@ MUTANTS = [
      "&io->timer, 0);", [FILTERS]),
     ("V3", "lib/store/loop.c", "#define MAX_WORKERS", "#define MAX_WORKERS 4u",
      "#define MAX_WORKERS 64u", [WORKERS]),
+    # V1: the pager's events.
+    ("V1", "lib/memory/fetch.c", "submit", "APF_TRACE(fetch, APF_EV_FETCH, APF_TRACE_NO_VCPU, "
+     "small_of(m, f->page), 0, small_of(m, f->n));", "", [TRACE]),
+    ("V1", "lib/memory/fetch.c", "report", "res < 0 ? (uint64_t)res :", "", [TRACE]),
+    ("V1", "lib/memory/fetch.c", "report", "(uintptr_t)m->a + page_offset(m, page)", "0", [TRACE]),
 ]
