@@ -53,8 +53,7 @@ static int save_apf(struct vmm_vcpu *v, struct vmm_snapshot_writer *w, struct kv
 	void *at;
 
 	if (!size)
-		return apf_error_set(-EBUSY, "vmm: vCPU %u waits for a page in the middle of an access",
-				     v->id);
+		return -EBUSY;
 	at = vmm_snapshot_add(w, VMM_SEC_APF, v->id, NULL, size);
 	if (!at)
 		return -ENOMEM;

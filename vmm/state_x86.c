@@ -135,8 +135,12 @@ static int load_sregs(struct vmm_vcpu *v, const struct vmm_snapshot *s)
 {
 	uint32_t max, ebx = 0, ecx, edx;
 	struct kvm_sregs sregs;
+	int err;
 
 	memcpy(&sregs, s->sec[VMM_SEC_SREGS][v->id].data, sizeof(sregs));
+	err = apf_kvm_need_sregs(v->vm->apf, &sregs);
+	if (err)
+		return err;
 	if (__get_cpuid(0, &max, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx &&
 	    sregs.tr.type == TSS_BUSY)
 		sregs.tr.type = TSS_AVAILABLE;

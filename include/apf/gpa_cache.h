@@ -10,6 +10,7 @@
 #ifndef APF_GPA_CACHE_H
 #define APF_GPA_CACHE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,12 +28,14 @@ struct apf_kvm;
 struct apf_gpa_cache {
 	uint64_t gpa, size;	/* the slot: bytes [gpa, gpa + size) of guest-physical space */
 	uint64_t offset;	/* its place in the memory, bytes */
+	bool readonly;		/* the slot is */
 	uint32_t layout;	/* number of the slots' layout that this is from; 0: empty */
 };
 
 /*
  * Read or write len bytes at gpa. Any thread. 0; -EFAULT: a page of it is not resident, nothing
- * is done; -ERANGE: it is not in RAM, or not in one slot. 4 aligned bytes are one access, with
+ * is done; -ERANGE: it is not in RAM, or not in one slot, or to be written in a
+ * read-only one. 4 aligned bytes are one access, with
  * acquire or release order.
  */
 int apf_gpa_cache_read(struct apf_gpa_cache *c, const struct apf_kvm *k, uint64_t gpa, void *buf,

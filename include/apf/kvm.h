@@ -48,6 +48,7 @@ struct apf_kvm_slot {
 	uint64_t gpa;		/* guest-physical address */
 	uint64_t size;
 	uint64_t offset;	/* in the memfd */
+	bool readonly;		/* KVM_MEM_READONLY: the guest's writes are the VMM's, never RAM's */
 };
 
 struct apf_kvm_config {
@@ -63,7 +64,15 @@ struct apf_kvm_config {
 	uint32_t max_vcpus;		/* 1..4096 */
 	uint32_t max_outstanding;	/* per vCPU; 0 = 1024 */
 	int kick_signal;		/* 0 = SIGUSR1; blocked in vCPU threads by this library */
-	bool x2apic_ids;		/* x86: KVM_CAP_X2APIC_API is on: ids from 255 up */
+	/*
+	 * x86: KVM_CAP_X2APIC_API is on with both of its flags (32-bit ids, and no broadcast quirk,
+	 * without which a message to id 255 goes to everybody): ids from 255 up.
+	 */
+	bool x2apic_ids;
+	/* x86: KVM_MSR_EXIT_REASON_ bits that the VMM wants for itself; such exits are its own. */
+	uint32_t msr_exits;
+	/* x86: the VMM has an MSR filter of its own: it installs what apf_kvm_msr_filter has merged. */
+	bool merge_msr_filter;
 	uint8_t ready_ppi;		/* arm64: INTID of the ready interrupt, 16..31; 0 = 22 */
 	/*
 	 * Signals of the VMM's own that shall end apf_kvm_run: blocked in vCPU threads by this
@@ -96,16 +105,28 @@ void apf_kvm_destroy(struct apf_kvm *k);
  */
 void apf_kvm_pages_done(void *ctx, const struct apf_mem_done *d, unsigned int n);
 
+struct kvm_msr_filter;
 /*
- * x86 only. Edit a CPUID table before KVM_SET_CPUID2: announces what the delivery mode and
- * the generation offer (N5: bits 4 and 14, never 10; I8, 2010: 4 alone; sync: none).
+ * x86 only, with cfg.merge_msr_filter. Put the library's ranges in front of those in f, since KVM
+ * takes the first range that a register lies in; the VMM then installs f (KVM_X86_SET_MSR_FILTER)
+ * before the first vCPU runs, and merges again when its own ranges change. The bitmaps of the
+ * ranges put in are the library's, constant. Any thread. 0; -ENOSPC: more than 16 ranges.
+ */
+int apf_kvm_msr_filter(const struct apf_kvm *k, struct kvm_msr_filter *f);
+
+/*
+ * x86 only. Edit a CPUID table before KVM_SET_CPUID2: announces in KVM's leaves, wherever they
+ * lie, what the delivery mode and the generation offer (N5: bits 4 and 14, never 10; I8, 2010: 4
+ * alone; sync: none). Mode user on a host that does not tell when a nested guest runs
+ * (apf_kvm_probe.guest_mode_flag): takes VMX and SVM out, too (C14). Any thread.
  */
 void apf_kvm_cpuid(const struct apf_kvm *k, struct kvm_cpuid2 *cpuid);
 
 /*
  * Bind a vCPU after KVM_CREATE_VCPU and KVM_SET_CPUID2 or KVM_ARM_VCPU_INIT; borrowed fd
  * and run page. Not while another is added or removed. 0; -EEXIST: the id is bound already;
- * -EINVAL, -ENOMEM.
+ * -EOPNOTSUPP: x86, mode user: its CPUID has VMX or SVM, and the host does not tell when a nested
+ * guest runs (C14); -EINVAL, -ENOMEM.
  */
 int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run,
 		     struct apf_kvm_vcpu **out);
@@ -176,9 +197,9 @@ void apf_kvm_freeze(struct apf_kvm *k, bool frozen);
 
 /*
  * Save this vCPU's APF state; vCPU out of apf_kvm_run, frozen. Returns bytes
- * needed; nothing is written if that is more than size. 0: not now, an access waits for a
- * page (apf_kvm_vcpu_pending). In kernel mode the control registers are read from KVM and the
- * outstanding set is absent.
+ * needed; nothing is written if that is more than size. 0 + apf_error: not now, an access waits
+ * for a page (apf_kvm_vcpu_pending), or KVM does not tell. In kernel mode the control registers are
+ * read from KVM and the outstanding set is absent.
  * *mp_state: in: what KVM_GET_MP_STATE said; out: what a snapshot must store (C16).
  */
 size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_t *mp_state);
@@ -206,6 +227,13 @@ void apf_kvm_vcpu_reset(struct apf_kvm_vcpu *v);
  */
 struct kvm_msrs;
 int apf_kvm_need_msrs(struct apf_kvm *k, const struct kvm_msrs *msrs);
+
+/*
+ * x86 only. Make the pages resident that KVM reads because of these registers (PDPTEs of a PAE
+ * guest): call before KVM_SET_SREGS when a vCPU is restored. Waits. 0 or -EIO + apf_error.
+ */
+struct kvm_sregs;
+int apf_kvm_need_sregs(struct apf_kvm *k, const struct kvm_sregs *sregs);
 
 /* x86 only. Is this MSR the library's, so that the VMM must keep it out of KVM_SET_MSRS? */
 bool apf_kvm_owns_msr(uint32_t index);

@@ -109,6 +109,7 @@ struct apf_kvm {
 	struct apf_kvm_slot slots[MAX_SLOTS];
 	uint32_t layout;		/* number of what they are now, from 1: caches compare it */
 	bool sync_regs;			/* x86: KVM_CAP_SYNC_REGS covers registers and events */
+	bool tells_nested;		/* x86: KVM_RUN_X86_GUEST_MODE is to be had (C14) */
 	const struct kernel_controls *kernel;	/* mode kernel, else NULL */
 	_Atomic(struct apf_kvm_vcpu *) *vcpus;	/* cfg.max_vcpus, in order of adding */
 	atomic_uint nr_vcpus;		/* places; those of removed vCPUs are used again */
@@ -144,6 +145,7 @@ struct apf_kvm_vcpu {
 	unsigned int fetched;		/* pages that the exit at hand had to wait for */
 	struct ram_page raced_page;
 	unsigned int races;
+	unsigned int unnamed;		/* traps in a row that did not say where */
 	uint64_t lost_gpa;
 	sigset_t signals;		/* let in inside KVM_RUN: SIGBUS and */
 	sigset_t wakeups;		/* those that end waits: the kick signal, the VMM's own */
@@ -169,8 +171,11 @@ int apf_page_want(struct apf_kvm *k, struct ram_page page);
 /* Read or write guest-physical memory without side effects; 0, -EFAULT or -ERANGE. */
 int apf_gpa_read(const struct apf_kvm *k, uint64_t gpa, void *buf, size_t len);
 int apf_gpa_write(const struct apf_kvm *k, uint64_t gpa, const void *buf, size_t len);
-/* Is [gpa, gpa + len) RAM of one slot? */
+/* Is [gpa, gpa + len) RAM of one slot? That the guest can write? */
 bool apf_gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
+bool apf_gpa_is_writable(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
+/* Make it resident, waiting, before the first run; parts that are no RAM are skipped. 0 or -EIO. */
+int apf_gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len);
 
 /* vcpu.c. The vCPU makes this step, which must be a legal one. Its own thread. */
 void apf_doing_step(struct apf_kvm_vcpu *v, enum doing to);

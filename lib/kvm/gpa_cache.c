@@ -14,7 +14,7 @@ static int look_up(struct apf_gpa_cache *c, const struct apf_kvm *k, uint64_t gp
 	if (!s || len > slot_end(s) - gpa)
 		return -ERANGE;
 	*c = (struct apf_gpa_cache){ .gpa = s->gpa, .size = s->size, .offset = s->offset,
-				     .layout = k->layout };
+				     .readonly = s->readonly, .layout = k->layout };
 	return 0;
 }
 
@@ -42,6 +42,9 @@ int apf_gpa_cache_write(struct apf_gpa_cache *c, const struct apf_kvm *k, uint64
 			const void *buf, size_t len)
 {
 	uint64_t offset;
+	int err = find(c, k, gpa, len, &offset);
 
-	return find(c, k, gpa, len, &offset) ?: apf_mem_write(k->cfg.mem, offset, buf, len);
+	if (!err && c->readonly)
+		err = -ERANGE;
+	return err ? err : apf_mem_write(k->cfg.mem, offset, buf, len);
 }

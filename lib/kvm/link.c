@@ -100,7 +100,7 @@ static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)
 {
 	struct apf_kvm_vcpu *v = ctx;
 
-	return apf_gpa_is_ram(v->k, gpa, len);
+	return apf_gpa_is_writable(v->k, gpa, len);
 }
 
 static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)

@@ -68,6 +68,24 @@ bool apf_gpa_is_ram(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
 	return s && len <= slot_end(s) - gpa;
 }
 
+bool apf_gpa_is_writable(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
+{
+	return apf_gpa_is_ram(k, gpa, len) && !apf_slot_at(k, gpa)->readonly;
+}
+
+int apf_gpa_need(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
+{
+	uint64_t last = (gpa + len - 1) >> APF_PAGE_SHIFT;
+	int err = 0;
+
+	for (struct gfn gfn = { gpa >> APF_PAGE_SHIFT }; gfn.nr <= last && !err; gfn.nr++) {
+		struct ram_page page = apf_page_of_gfn(k, gfn);
+
+		err = is_page(page) ? apf_mem_need(k->cfg.mem, page.nr, 1) : 0;
+	}
+	return err;
+}
+
 /* In the memfd. */
 static uint64_t offset_of(const struct apf_kvm *k, uint64_t gpa)
 {
@@ -83,7 +101,7 @@ int apf_gpa_read(const struct apf_kvm *k, uint64_t gpa, void *buf, size_t len)
 
 int apf_gpa_write(const struct apf_kvm *k, uint64_t gpa, const void *buf, size_t len)
 {
-	if (!apf_gpa_is_ram(k, gpa, len))
+	if (!apf_gpa_is_writable(k, gpa, len))
 		return -ERANGE;
 	return apf_mem_write(k->cfg.mem, offset_of(k, gpa), buf, len);
 }

@@ -7,6 +7,7 @@
  * waiting is done in sleep_outside: whatever the vCPU waits for, a kick ends it.
  */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -198,10 +199,26 @@ int apf_run_need(struct apf_kvm_vcpu *v, uint64_t gpa, uint64_t len)
 	return GO_ON;
 }
 
+/*
+ * The kernel had no room to say where (the user's signals that are pending have a limit): the
+ * access traps again.
+ */
+static int trapped_somewhere(struct apf_kvm_vcpu *v)
+{
+	if (++v->unnamed > RACES_BEFORE_ERROR)
+		return apf_error_set(-ENOBUFS, "vcpu %u: SIGBUS without an address, %u times in a row: "
+				     "RLIMIT_SIGPENDING is used up", v->id, v->unnamed);
+	sched_yield();
+	return GO_ON;
+}
+
 static int trapped(struct apf_kvm_vcpu *v, const siginfo_t *si)
 {
 	struct ram_page page = { apf_mem_page_of(v->k->cfg.mem, si->si_addr) };
 
+	if (si->si_code == SI_USER && !si->si_pid)
+		return trapped_somewhere(v);
+	v->unnamed = 0;
 	if (si->si_code != BUS_MCEERR_AR || !is_page(page))
 		return apf_error_set(-EHWPOISON, "vcpu %u: SIGBUS code %d at %p, outside guest RAM",
 				     v->id, si->si_code, si->si_addr);
@@ -239,7 +256,7 @@ static int memory_fault(struct apf_kvm_vcpu *v, int err)
 		return apf_error_set(err, "vcpu %u: KVM_RUN: %s", v->id, strerror(-err));
 	memcpy(&mf, &v->run->padding, sizeof(mf));
 	page = apf_page_at(v->k, mf.gpa & -(uint64_t)apf_mem_page_size(v->k->cfg.mem));
-	if (!is_page(page) || apf_mem_resident(v->k->cfg.mem, page.nr))
+	if (!is_page(page) || err != -EFAULT)
 		return apf_error_set(err, "vcpu %u: memory fault at guest-physical 0x%llx", v->id,
 				     (unsigned long long)mf.gpa);
 	if (v->doing == HALTED)

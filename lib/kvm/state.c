@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include <apf/error.h>
 #include <apf/store.h>
 
 #include "kvm/arch.h"
@@ -20,16 +21,20 @@ void apf_kvm_vcpu_reset(struct apf_kvm_vcpu *v)
 
 size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_t *mp_state)
 {
-	size_t n;
+	size_t n = 0;
+	int err = 0;
 
-	if (apf_kvm_vcpu_pending(v))
+	if (apf_kvm_vcpu_pending(v)) {
+		apf_error_set(-EBUSY, "vcpu %u: an access waits for a page", v->id);
 		return 0;
+	}
 	if (apf_run_in_our_halt(v, *mp_state))
 		*mp_state = KVM_MP_STATE_RUNNABLE;
 	pthread_mutex_lock(&v->lock);
 	if (v->k->cfg.delivery == APF_DELIVERY_KERNEL)
-		v->k->kernel->get(v);
-	n = apf_vcpu_save(v->engine, buf, size);
+		err = v->k->kernel->get(v);
+	if (!err)
+		n = apf_vcpu_save(v->engine, buf, size);
 	if (v->k->cfg.delivery == APF_DELIVERY_KERNEL)
 		apf_vcpu_reset(v->engine);	/* there the engine only lends its format */
 	pthread_mutex_unlock(&v->lock);

@@ -81,9 +81,7 @@ uint64_t apf_trace_take(struct apf_trace_record **out, uint64_t *lost)
 	head = atomic_load(&ring_head);
 	first = head > (uint64_t)ring_mask + 1 ? head - ring_mask - 1 : 0;
 	*out = calloc(head - first + 1, sizeof(**out));
-	if (!*out)
-		return 0;
-	for (uint64_t i = first; i < head; i++) {
+	for (uint64_t i = first; *out && i < head; i++) {
 		struct apf_trace_record *r = &ring[i & ring_mask];
 
 		if (__atomic_load_n(&r->seq, __ATOMIC_ACQUIRE) == (uint32_t)i + 1)

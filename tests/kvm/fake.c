@@ -32,6 +32,9 @@ static void power_on(struct fake *g)
 	g->sregs = (struct kvm_sregs){ .cr0 = 0x80050033, .cr3 = GPA(2), .cr4 = 0x20, .efer = 0x500 };
 	g->sregs.ss.dpl = g->sregs.cs.dpl = 3;
 	g->mp_state = KVM_MP_STATE_RUNNABLE;
+	g->cpuid[3].function = 1;
+	g->cpuid[4].function = 0x80000001;
+	g->cpuid[4].edx = 1u << 29 | 1u << 20;	/* LM, NX */
 	g->here[1] = g->here[2] = true;
 	g->comes = UINT64_MAX;
 }
@@ -59,6 +62,8 @@ static void into_guest(struct fake *g)
 	if (g->run->kvm_dirty_regs & KVM_SYNC_X86_EVENTS)
 		set_events(g, &g->run->s.regs.events);
 	g->run->kvm_dirty_regs = 0;
+	g->regs.rip += g->in_store;
+	g->in_store = false;
 	if (!g->in_msr)
 		return;
 	g->in_msr = false;
@@ -91,6 +96,10 @@ static int trap(struct fake *g, uint64_t page)
 	siginfo_t si = { .si_signo = SIGBUS, .si_code = BUS_MCEERR_AR,
 			 .si_addr = g->ram + page * 4096 };
 
+	if (g->unnamed) {	/* as the kernel does if it has no room for the rest */
+		g->unnamed--;
+		si = (siginfo_t){ .si_signo = SIGBUS, .si_code = SI_USER };
+	}
 	assert_int_equal(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &si), 0);
 	if (g->kick_at_trap)
 		apf_kvm_kick(g->v);
@@ -112,6 +121,28 @@ static int msr_exit(struct fake *g, const struct step *s)
 	return 0;
 }
 
+static int store_exit(struct fake *g, const struct step *s)
+{
+	g->run->exit_reason = KVM_EXIT_MMIO;
+	g->run->mmio.phys_addr = s->a;
+	g->run->mmio.len = sizeof(s->b);
+	g->run->mmio.is_write = 1;
+	memcpy(g->run->mmio.data, &s->b, sizeof(s->b));
+	g->in_store = true;
+	return 0;
+}
+
+/* The page comes before anybody looks. */
+static int memory_fault(struct fake *g, uint64_t page)
+{
+	const uint64_t fields[] = { 0, GPA(page), 4096 };
+
+	g->run->exit_reason = 39;	/* KVM_EXIT_MEMORY_FAULT */
+	memcpy(&g->run->padding, fields, sizeof(fields));
+	g->here[page] = true;
+	return -EFAULT;
+}
+
 /* 1: the guest goes on; else what KVM_RUN returns. */
 static int step(struct fake *g, const struct step *s)
 {
@@ -123,6 +154,12 @@ static int step(struct fake *g, const struct step *s)
 	case DO_WRMSR:
 	case DO_RDMSR:
 		return msr_exit(g, s);
+	case DO_STORE:
+		return store_exit(g, s);
+	case DO_EFAULT:
+		if (!g->here[s->a])
+			return memory_fault(g, s->a);
+		break;
 	case DO_HLT:
 		g->mp_state = KVM_MP_STATE_HALTED;
 		break;
@@ -187,6 +224,8 @@ static int capability(const struct fake *g, uint64_t cap)
 		return !g->no_msr_filter;
 	case KVM_CAP_ASYNC_PF_INT:
 		return !g->no_async_pf_int;
+	case 238:			/* KVM_CAP_X86_GUEST_MODE */
+		return !g->no_guest_mode;
 	}
 	return 1;
 }
@@ -234,15 +273,15 @@ static uint64_t *msr(struct fake *g, uint32_t index)
 
 static int get_cpuid(struct fake *g, struct kvm_cpuid2 *c)
 {
-	c->nent = g->cpuid[0].function ? 3 : 0;
-	memcpy(c->entries, g->cpuid, c->nent * sizeof(c->entries[0]));
+	c->nent = FAKE_LEAVES;
+	memcpy(c->entries, g->cpuid, sizeof(g->cpuid));
 	return 0;
 }
 
 /* KVM looks for its own features, wherever they lie. */
 static int set_cpuid(struct fake *g, const struct kvm_cpuid2 *c)
 {
-	assert_int_equal(c->nent, 3);
+	assert_int_equal(c->nent, FAKE_LEAVES);
 	assert_int_equal(g->runs, 0);
 	memcpy(g->cpuid, c->entries, sizeof(g->cpuid));
 	if (g->hlt_exits_off)
@@ -286,6 +325,8 @@ static int vcpu_ioctl(struct fake *g, unsigned long request, void *arg)
 	case KVM_SET_CPUID2:
 		return set_cpuid(g, arg);
 	case KVM_GET_MSRS:
+		if (g->msrs_refused)
+			return 0;
 		msrs->entries[0].data = *msr(g, msrs->entries[0].index);
 		return 1;
 	case KVM_SET_MSRS:
@@ -304,6 +345,8 @@ static int other_ioctl(struct fake *g, int fd, unsigned long request, void *arg)
 	case KVM_CHECK_EXTENSION:
 		return capability(g, (uintptr_t)arg);
 	case KVM_ENABLE_CAP:
+		if (((struct kvm_enable_cap *)arg)->cap == KVM_CAP_X86_USER_SPACE_MSR)
+			g->msr_exits = ((struct kvm_enable_cap *)arg)->args[0];
 		return 0;
 	case KVM_X86_SET_MSR_FILTER:
 		return set_filter(g, arg);
@@ -332,18 +375,23 @@ int ioctl(int fd, unsigned long request, ...)
 
 int fake_create(enum apf_abi_id abi, enum apf_delivery delivery)
 {
-	struct apf_kvm_slot slot = { .gpa = FAKE_GPA, .size = sizeof(fake.ram) };
+	struct apf_kvm_slot slot = { .gpa = FAKE_GPA, .size = sizeof(fake.ram),
+				     .readonly = fake.readonly };
 	struct apf_kvm_config cfg = { .kvm_fd = KVM_FD, .vm_fd = VM_FD,
 				      .mem = (struct apf_mem *)&fake, .slots = &slot, .nr_slots = 1,
 				      .delivery = delivery, .abi = abi, .max_vcpus = 1,
-				      .max_outstanding = 8, .kick_signal = KICK };
+				      .max_outstanding = 8, .kick_signal = KICK,
+				      .msr_exits = KVM_MSR_EXIT_REASON_UNKNOWN,
+				      .merge_msr_filter = fake.merge_msr_filter };
 	int err = apf_kvm_create(&cfg, &fake.k);
 
 	if (err)
 		return err;
 	power_on(&fake);
 	fake.run = calloc(1, sizeof(*fake.run));
-	assert_int_equal(apf_kvm_vcpu_add(fake.k, 0, VCPU_FD, fake.run, &fake.v), 0);
+	err = apf_kvm_vcpu_add(fake.k, 0, VCPU_FD, fake.run, &fake.v);
+	if (err)
+		return err;
 	return fake.no_thread ? 0 : apf_kvm_vcpu_attach(fake.v);
 }
 

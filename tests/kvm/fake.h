@@ -22,6 +22,7 @@
 #include <apf/kvm.h>
 #include <apf/memory.h>
 
+#define FAKE_LEAVES	5u
 #define FAKE_PAGES	64u
 #define FAKE_GPA	0x100000ull		/* where RAM begins: page numbers are not gfns */
 #define GPA(page)	(FAKE_GPA + (page) * 4096ull)
@@ -37,7 +38,8 @@ struct fake;
 
 /* What the guest does; a list of steps ends with EXIT. */
 struct step {
-	enum { DO_EXIT, DO_TOUCH, DO_WRMSR, DO_RDMSR, DO_HLT, DO_CALL } what;
+	enum { DO_EXIT, DO_TOUCH, DO_WRMSR, DO_RDMSR, DO_HLT, DO_CALL, DO_STORE,
+	       DO_EFAULT } what;
 	uint64_t a, b;
 	void (*call)(struct fake *g);
 };
@@ -47,6 +49,8 @@ struct step {
 #define WRMSR(msr, v)	{ .what = DO_WRMSR, .a = (msr), .b = (v) }
 #define RDMSR(msr)	{ .what = DO_RDMSR, .a = (msr) }
 #define HLT		{ .what = DO_HLT }
+#define STORE(gpa, v)	{ .what = DO_STORE, .a = (gpa), .b = (v) }	/* by KVM's emulator, as MMIO */
+#define EFAULT_ON(page)	{ .what = DO_EFAULT, .a = (page) }	/* KVM's own access, if it is missing */
 #define CALL(function)	{ .what = DO_CALL, .call = (function) }	/* happens while the guest runs */
 
 struct fake {
@@ -60,14 +64,19 @@ struct fake {
 	struct kvm_sregs sregs;
 	struct kvm_vcpu_events events;
 	uint32_t mp_state;
-	bool no_sync_regs, no_msr_filter, no_async_pf_int;	/* capabilities that it lacks */
+	bool no_sync_regs, no_msr_filter, no_async_pf_int, no_guest_mode; /* capabilities that it lacks */
 	bool apic_off;			/* KVM_SIGNAL_MSI is not taken */
 	bool events_refused;		/* KVM_SET_VCPU_EVENTS fails */
 	bool no_lapic;			/* none in the kernel */
 	bool hlt_exits_off;		/* KVM_CAP_X86_DISABLE_EXITS */
-	struct kvm_cpuid_entry2 cpuid[3];	/* the vCPU's; all zero: none was set */
+	struct kvm_cpuid_entry2 cpuid[FAKE_LEAVES];	/* [0] to [2]: hypervisors', 1, 0x80000001 */
 	bool kick_at_trap;		/* apf_kvm_kick while the next trap is taken */
-	bool in_msr;			/* the guest waits for the answer to its access */
+	bool in_msr, in_store;		/* the guest waits for the answer to its access */
+	bool readonly;			/* RAM is a ROM */
+	bool msrs_refused;		/* KVM_GET_MSRS fails */
+	bool merge_msr_filter;		/* as apf_kvm_config has it */
+	unsigned int unnamed;		/* so many traps come without an address */
+	uint64_t msr_exits;		/* the mask that KVM was given */
 	bool interrupt;			/* one is pending in the APIC */
 	bool no_thread;			/* the vCPU is not attached when it is made */
 	bool one_task;			/* at an NP the step is tried again; else the next one is run */

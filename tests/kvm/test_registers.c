@@ -13,11 +13,13 @@ static uint32_t announced(enum apf_abi_id abi, enum apf_delivery delivery, uint3
 {
 	union {
 		struct kvm_cpuid2 head;
-		uint8_t bytes[sizeof(struct kvm_cpuid2) + 2 * sizeof(struct kvm_cpuid_entry2)];
-	} c = { .head.nent = 2 };
+		uint8_t bytes[sizeof(struct kvm_cpuid2) + 3 * sizeof(struct kvm_cpuid_entry2)];
+	} c = { .head.nent = 3 };
 
 	c.head.entries[0] = (struct kvm_cpuid_entry2){ .function = 1, .eax = 7 };
 	c.head.entries[1] = (struct kvm_cpuid_entry2){ .function = APF_CPUID_LEAF, .eax = before };
+	c.head.entries[2] = (struct kvm_cpuid_entry2){ .function = 0x40000000, .ebx = 0x4b4d564b,
+						       .ecx = 0x564b4d56, .edx = 0x4d };
 	fake_init(abi, delivery);
 	apf_kvm_cpuid(fake.k, &c.head);
 	assert_int_equal(c.head.entries[0].eax, 7);

@@ -2,12 +2,14 @@
 """The rows that the binding to KVM carries, broken one by one."""
 REGISTERS = "tests/kvm/test-kvm-registers"
 VCPU_TEST = "tests/kvm/test-kvm-vcpu"
+STAND_IN = "tests/kvm/test-kvm-stand-in"
 LOAD = "tests/kvm/test-kvm-load"
 HALT_TEST = "tests/kvm/test-kvm-halt"
 GPA_TEST = "tests/kvm/test-kvm-gpa_cache"
 
 X86_VM = "lib/kvm/x86/setup.c"
 X86 = "lib/kvm/x86/regs.c"
+CPUID = "lib/kvm/x86/cpuid.c"
 MSR = "lib/kvm/x86/msr.c"
 LINK = "lib/kvm/link.c"
 RUN = "lib/kvm/run.c"
@@ -34,8 +36,8 @@ MUTANTS = [
     ("C4", HALT, "keeps_unhalt", "|| e->eax & PV_UNHALT;", "|| true;", [HALT_TEST]),
     ("C4", HALT, "keeps_unhalt", "e->eax |= PV_UNHALT;", "", [HALT_TEST]),
     ("C4", HALT, "keeps_unhalt", "e->eax = eax;", "", [HALT_TEST]),
-    ("C4", HALT, "features", "(e->function & BASE_MASK) == BASE_FIRST", "e->function == BASE_FIRST",
-     [HALT_TEST]),
+    ("C4", CPUID, "is_kvm_base", "e->function % BASE_STEP == 0", "e->function == FIRST_BASE",
+     ["tests/kvm/test-kvm-halt"]),
     ("C4", HALT, "apf_arch_may_halt", "apf_arch_has_lapic(v) &&", "", [HALT_TEST]),
     ("I2 N7", "lib/kvm/vcpu.c", "init_engine", "apf_arch_has_lapic(v)", "true", [HALT_TEST]),
     # V2: what a cache remembers, and when that is over.
@@ -61,8 +63,8 @@ MUTANTS = [
      "ev->exception_payload = (int32_t)~token;", [REGISTERS]),
     # C9: what KVM and the engine reach without a trap is there before.
     ("C9", MSR, "written_area", "value & APF_EN_ENABLED ? APF_AREA_SIZE : 0", "0", [REGISTERS]),
-    ("C9", X86_VM, "install_filter", "KVM_MSR_FILTER_WRITE, 5, MSR_WALL_CLOCK, clock_msr_bitmap",
-     "KVM_MSR_FILTER_WRITE, 2, MSR_WALL_CLOCK, clock_msr_bitmap", [REGISTERS]),
+    ("C9", X86_VM, "our_ranges", "w, 5, MSR_WALL_CLOCK, clock_msr_bitmap",
+     "w, 2, MSR_WALL_CLOCK, clock_msr_bitmap", [REGISTERS]),
     ("C9", MSR, "wrmsr", "if (len && apf_run_need(v, area, len) == -EINTR) return -EINTR;", "",
      [REGISTERS]),
     # C10: reset and INIT.
@@ -105,6 +107,8 @@ MUTANTS = [
     ("C13", X86, "apf_arch_inject", "v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;", ";",
      [REGISTERS, VCPU_TEST]),
     # C14: x86's own gates.
+    ("C14", CPUID, "apf_kvm_cpuid", "forbid_nesting(cpuid);", ";", [STAND_IN]),
+    ("C14", X86, "check_nesting", "if (!err && (has.vmx || has.svm))", "if (0)", [STAND_IN]),
     ("C14", X86, "apf_arch_fault", "f->paging = sregs.cr0 & CR0_PG;", "f->paging = true;",
      [REGISTERS]),
     ("C14", X86, "apf_arch_fault", "f->smm = ev->smi.smm;", "f->smm = false;", [REGISTERS]),
@@ -119,6 +123,8 @@ MUTANTS = [
      [REGISTERS]),
     ("N4", X86_VM, "apf_msr_bitmap", "~(1u << 0 | 1u << 4 | 1u << 5)", "~(1u << 0 | 1u << 4)",
      [REGISTERS]),
+    ("L1 N7", LINK, "op_is_ram", "apf_gpa_is_writable(v->k, gpa, len)",
+     "apf_gpa_is_ram(v->k, gpa, len)", [STAND_IN]),
     ("L1 N7", MSR, "rdmsr", "v->run->msr.data = value;", "", [REGISTERS]),
     # L5, L11: a ready that is an exception.
     ("L5", RUN, "deliver_queued", "apf_signal_vcpu(v);", ";", [LOAD]),
@@ -145,12 +151,13 @@ MUTANTS = [
     ("N6", RUN, "deliver_queued", "} else if (asked & ASK_POLL) {", "} else if (0) {",
      [VCPU_TEST]),
     # I8, N5: what CPUID announces.
-    ("I8", X86_VM, "apf_kvm_cpuid", "if (k->cfg.abi == APF_ABI_X86_INT) e->eax", "e->eax",
-     [REGISTERS]),
-    ("N5", X86_VM, "apf_kvm_cpuid", "e->eax &= ~all;", "", [REGISTERS]),
-    ("N5", X86_VM, "apf_kvm_cpuid", "e->eax |= APF_CPUID_ASYNC_PF;", "", [REGISTERS]),
-    ("N5", X86_VM, "apf_kvm_cpuid", "if (k->cfg.delivery == APF_DELIVERY_SYNC) continue;", "",
-     [REGISTERS]),
+    ("I8", CPUID, "announce", "if (k->cfg.abi == APF_ABI_X86_INT)", "", [REGISTERS]),
+    ("N5", CPUID, "announce",
+     "features->eax &= ~(APF_CPUID_ASYNC_PF | APF_CPUID_VMEXIT | APF_CPUID_INT);", "", [REGISTERS]),
+    ("N5", CPUID, "announce", "features->eax |= APF_CPUID_ASYNC_PF;", "", [REGISTERS]),
+    ("N5", CPUID, "announce", "if (k->cfg.delivery == APF_DELIVERY_SYNC) return;", "", [REGISTERS]),
+    ("N5", CPUID, "apf_x86_kvm_features", "leaf(c, c->entries[i].function + 1)",
+     "leaf(c, APF_CPUID_LEAF)", [STAND_IN]),
     # N10: a page that is lost for good.
     ("N10", RUN, "fault_on", "if (r < 0) return apf_run_lost(v, apf_page_gpa(v->k, page), r);", "",
      [VCPU_TEST]),

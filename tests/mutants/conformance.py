@@ -56,7 +56,7 @@ MUTANTS = [
      sees("rfc", "I3")),
     ("I4", RFC, "rfc_np_gate", "return reason ? APF_WHY_BUSY : APF_WHY_ASYNC;",
      "return APF_WHY_ASYNC;", sees("rfc", "I4")),
-    ("I8", "lib/kvm/x86/setup.c", "apf_kvm_cpuid", "if (k->cfg.abi == APF_ABI_X86_INT)", "",
+    ("I8", "lib/kvm/x86/cpuid.c", "announce", "if (k->cfg.abi == APF_ABI_X86_INT)", "",
      sees("rfc", "I8")),
     ("N1", INT, "vector_valid", "return !(value & ~APF_INT_VECTOR_MASK);", "return true;",
      sees("int", "N1")),

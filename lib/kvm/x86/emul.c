@@ -86,7 +86,8 @@ int apf_x86_mmio(struct apf_kvm_vcpu *v)
 	uint64_t gpa = run->mmio.phys_addr;
 	int r;
 
-	if (run->mmio.len > sizeof(run->mmio.data) || !apf_gpa_is_ram(v->k, gpa, run->mmio.len))
+	if (run->mmio.len > sizeof(run->mmio.data) ||
+	    !(run->mmio.is_write ? apf_gpa_is_writable : apf_gpa_is_ram)(v->k, gpa, run->mmio.len))
 		return TO_CALLER;
 	r = apf_run_need(v, gpa, run->mmio.len);
 	if (!r)

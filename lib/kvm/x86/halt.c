@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* x86: what a vCPU has in the kernel that can end a halt, and whether it may be halted at all. */
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 
 #include "kvm/arch.h"
+#include "kvm/x86/x86.h"
 
-#define MAX_ENTRIES	256u
-#define BASE_FIRST	0x40000000u
-#define BASE_MASK	0xffff00ffu	/* bases are 0x100 apart */
 #define PV_UNHALT	(1u << 7)
 
 bool apf_arch_has_lapic(const struct apf_kvm_vcpu *v)
@@ -18,26 +15,10 @@ bool apf_arch_has_lapic(const struct apf_kvm_vcpu *v)
 	return ioctl(v->fd, KVM_GET_LAPIC, &state) == 0;
 }
 
-/* The leaf with KVM's features; NULL: the guest is not shown KVM. */
-static struct kvm_cpuid_entry2 *features(struct kvm_cpuid2 *cpuid)
-{
-	const struct kvm_cpuid_entry2 *base = NULL;
-
-	for (uint32_t i = 0; i < cpuid->nent; i++) {
-		struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
-
-		if ((e->function & BASE_MASK) == BASE_FIRST && !memcmp(&e->ebx, "KVMKVMKVM\0\0\0", 12))
-			base = e;
-		if (base && e->function == base->function + 1)
-			return e;
-	}
-	return NULL;
-}
-
 /* Would KVM show the guest PV_UNHALT if the VMM did? */
 static bool keeps_unhalt(const struct apf_kvm_vcpu *v, struct kvm_cpuid2 *cpuid)
 {
-	struct kvm_cpuid_entry2 *e = features(cpuid);
+	struct kvm_cpuid_entry2 *e = apf_x86_kvm_features(cpuid);
 	const uint32_t eax = e ? e->eax : 0;
 	bool keeps;
 
@@ -59,14 +40,12 @@ static bool keeps_unhalt(const struct apf_kvm_vcpu *v, struct kvm_cpuid2 *cpuid)
  */
 static bool hlt_exits(const struct apf_kvm_vcpu *v)
 {
-	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + MAX_ENTRIES * sizeof(cpuid->entries[0]));
-	bool exits = true;
+	struct kvm_cpuid2 *cpuid;
+	bool exits;
 
-	if (!cpuid)
+	if (apf_x86_get_cpuid(v, &cpuid))
 		return true;
-	cpuid->nent = MAX_ENTRIES;
-	if (ioctl(v->fd, KVM_GET_CPUID2, cpuid) == 0)
-		exits = keeps_unhalt(v, cpuid);
+	exits = keeps_unhalt(v, cpuid);
 	free(cpuid);
 	return exits;
 }

@@ -36,20 +36,6 @@ static uint64_t msr_target(uint32_t index, uint64_t value, uint64_t *len)
 	return 0;
 }
 
-/* Make [gpa, gpa + len) resident, waiting; parts that are no RAM are skipped. 0 or -EIO. */
-static int need_range(const struct apf_kvm *k, uint64_t gpa, uint64_t len)
-{
-	uint64_t last = (gpa + len - 1) >> APF_PAGE_SHIFT;
-	int err = 0;
-
-	for (struct gfn gfn = { gpa >> APF_PAGE_SHIFT }; gfn.nr <= last && !err; gfn.nr++) {
-		struct ram_page page = apf_page_of_gfn(k, gfn);
-
-		err = is_page(page) ? apf_mem_need(k->cfg.mem, page.nr, 1) : 0;
-	}
-	return err;
-}
-
 int apf_kvm_need_msrs(struct apf_kvm *k, const struct kvm_msrs *msrs)
 {
 	uint64_t len, gpa;
@@ -63,7 +49,7 @@ int apf_kvm_need_msrs(struct apf_kvm *k, const struct kvm_msrs *msrs)
 	for (uint32_t i = 0; i < msrs->nmsrs && !err; i++) {
 		gpa = msr_target(msrs->entries[i].index, msrs->entries[i].data, &len);
 		if (len)
-			err = need_range(k, gpa, len);
+			err = apf_gpa_need(k, gpa, len);
 	}
 	return err;
 }
@@ -105,12 +91,31 @@ static int control_write(struct apf_kvm_vcpu *v, uint32_t index, uint64_t value)
 	return err;
 }
 
+/*
+ * KVM_SET_MSRS is the host's word, for which KVM skips what it checks for a guest: bits that the
+ * vCPU's CPUID does not have, and a change of LME under paging.
+ */
+static bool efer_is_valid(const struct x86_features *has, const struct kvm_sregs *now,
+			  uint64_t value)
+{
+	const uint64_t forbidden = (has->nx ? 0 : EFER_NX) | (has->lm ? 0 : EFER_LME | EFER_LMA) |
+				   (has->svm ? 0 : EFER_SVME) | (has->ffxsr ? 0 : EFER_FFXSR) |
+				   (has->auto_ibrs ? 0 : EFER_AUTOIBRS);
+
+	return !(value & forbidden) && !((now->cr0 & CR0_PG) && ((now->efer ^ value) & EFER_LME));
+}
+
 static int efer_write(struct apf_kvm_vcpu *v, uint64_t value)
 {
+	struct x86_features has;
 	struct kvm_sregs sregs;
 	struct kvm_regs regs;
 	int err = apf_x86_regs(v, &regs, &sregs);
 
+	if (!err)
+		err = apf_x86_features(v, &has);
+	if (!err && !efer_is_valid(&has, &sregs, value))
+		err = -EINVAL;
 	if (!err && !(sregs.cr0 & CR0_PG))
 		apf_kvm_vcpu_reset(v);
 	return err ? err : set_msr(v, MSR_EFER_INDEX, value);
@@ -187,6 +192,8 @@ static int kernel_controls_get(struct apf_kvm_vcpu *v)
 		err = apf_vcpu_control_write(v->engine, APF_MSR_INT, vector, NULL);
 	if (!err)
 		err = apf_vcpu_control_write(v->engine, APF_MSR_EN, en, NULL);
+	if (err)
+		apf_error_set(err, "vcpu %u: cannot read the guest's APF registers from KVM", v->id);
 	return err;
 }
 

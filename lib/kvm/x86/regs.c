@@ -17,8 +17,29 @@
 
 const uint32_t apf_arch_halted = KVM_MP_STATE_HALTED;
 
+/* C14: NP must be held back while a nested guest runs, so KVM has to tell. */
+static int check_nesting(struct apf_kvm_vcpu *v)
+{
+	struct x86_features has;
+	int err;
+
+	if (v->k->tells_nested || v->k->cfg.delivery != APF_DELIVERY_USER)
+		return 0;
+	err = apf_x86_features(v, &has);
+	if (!err && (has.vmx || has.svm))
+		err = apf_error_set(-EOPNOTSUPP, "kvm: vCPU %u has %s in its CPUID, but this host's KVM "
+				    "does not tell when a nested guest runs (KVM_CAP_X86_GUEST_MODE): "
+				    "give its CPUID to apf_kvm_cpuid, or use delivery \"sync\"", v->id,
+				    has.vmx ? "VMX" : "SVM");
+	return err;
+}
+
 int apf_arch_vcpu_init(struct apf_kvm_vcpu *v)
 {
+	int err = check_nesting(v);
+
+	if (err)
+		return err;
 	if (v->id >= 255 && !v->k->cfg.x2apic_ids)
 		return apf_error_set(-EINVAL, "kvm: vCPU id %u needs KVM_CAP_X2APIC_API", v->id);
 	if (v->k->sync_regs)
@@ -147,9 +168,24 @@ int apf_arch_exit(struct apf_kvm_vcpu *v)
 	return TO_CALLER;
 }
 
+uint64_t apf_x86_pdptes(const struct kvm_sregs *s)
+{
+	bool pae = (s->cr0 & CR0_PG) && (s->cr4 & CR4_PAE) && !(s->efer & EFER_LMA);
+
+	return pae ? s->cr3 & 0xffffffe0u : 0;
+}
+
+int apf_kvm_need_sregs(struct apf_kvm *k, const struct kvm_sregs *sregs)
+{
+	uint64_t at = apf_x86_pdptes(sregs);
+
+	return at ? apf_gpa_need(k, at, PDPTES_SIZE) : 0;
+}
+
 int apf_arch_start(struct apf_kvm_vcpu *v)
 {
 	struct kvm_sregs sregs;
+	uint64_t at;
 	int r = GO_ON;
 
 	if (apf_vcpu_enabled(v->engine))
@@ -158,7 +194,6 @@ int apf_arch_start(struct apf_kvm_vcpu *v)
 		return r;
 	if (ioctl(v->fd, KVM_GET_SREGS, &sregs) < 0)
 		return apf_error_set(-errno, "vcpu %u: KVM_GET_SREGS: %s", v->id, strerror(errno));
-	if ((sregs.cr0 & CR0_PG) && (sregs.cr4 & CR4_PAE) && !(sregs.efer & EFER_LMA))
-		r = apf_run_need(v, sregs.cr3 & ~31ull, 32);
-	return r;
+	at = apf_x86_pdptes(&sregs);
+	return at ? apf_run_need(v, at, PDPTES_SIZE) : GO_ON;
 }

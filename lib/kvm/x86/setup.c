@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * x86: what a VM needs from KVM. Capabilities, the MSR filter that brings the
- * guest's control writes to user space, and the CPUID bits that announce APF.
+ * x86: what a VM needs from KVM: capabilities, and the MSR filter that brings the
+ * guest's control writes to user space.
  */
 #include <errno.h>
 #include <string.h>
@@ -66,20 +66,45 @@ static uint8_t efer_bitmap[1] = { 0xff & ~(1u << 0) };
  * the only sign of an INIT that an in-kernel APIC gives (C10). KVM takes the first
  * range that a register lies in, so that writes of EN are in that of its neighbours too.
  */
+static unsigned int our_ranges(const struct apf_kvm *k, struct kvm_msr_filter_range *r)
+{
+	const uint32_t w = KVM_MSR_FILTER_WRITE, rw = KVM_MSR_FILTER_READ | w;
+	unsigned int n = 0;
+
+	if (k->cfg.delivery == APF_DELIVERY_KERNEL)
+		return 0;
+	if (k->cfg.delivery == APF_DELIVERY_USER) {
+		r[n++] = (struct kvm_msr_filter_range){ w, 5, MSR_WALL_CLOCK, clock_msr_bitmap };
+		r[n++] = (struct kvm_msr_filter_range){ w, 2, MSR_WALL_CLOCK_OLD, old_clock_msr_bitmap };
+		r[n++] = (struct kvm_msr_filter_range){ w, 1, MSR_EFER_INDEX, efer_bitmap };
+	}
+	r[n++] = (struct kvm_msr_filter_range){ rw, 6, APF_MSR_EN, apf_msr_bitmap };
+	return n;
+}
+
+int apf_kvm_msr_filter(const struct apf_kvm *k, struct kvm_msr_filter *f)
+{
+	struct kvm_msr_filter_range ours[KVM_MSR_FILTER_MAX_RANGES];
+	unsigned int n = our_ranges(k, ours), theirs = 0;
+
+	for (unsigned int i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
+		if (f->ranges[i].nmsrs)
+			theirs = i + 1;
+	if (n + theirs > KVM_MSR_FILTER_MAX_RANGES)
+		return apf_error_set(-ENOSPC, "kvm: %u ranges of MSRs and %u of the library's; a filter "
+				     "has %u", theirs, n, KVM_MSR_FILTER_MAX_RANGES);
+	memmove(f->ranges + n, f->ranges, theirs * sizeof(*f->ranges));
+	memcpy(f->ranges, ours, n * sizeof(*ours));
+	return 0;
+}
+
 static int install_filter(struct apf_kvm *k)
 {
-	const uint32_t rw = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
 	struct kvm_msr_filter f = { .flags = KVM_MSR_FILTER_DEFAULT_ALLOW };
 
-	if (k->cfg.delivery == APF_DELIVERY_USER) {
-		f.ranges[0] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 5, MSR_WALL_CLOCK,
-							     clock_msr_bitmap };
-		f.ranges[1] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 2, MSR_WALL_CLOCK_OLD,
-							     old_clock_msr_bitmap };
-		f.ranges[2] = (struct kvm_msr_filter_range){ KVM_MSR_FILTER_WRITE, 1, MSR_EFER_INDEX,
-							     efer_bitmap };
-	}
-	f.ranges[3] = (struct kvm_msr_filter_range){ rw, 6, APF_MSR_EN, apf_msr_bitmap };
+	if (k->cfg.merge_msr_filter)
+		return 0;
+	apf_kvm_msr_filter(k, &f);
 	if (ioctl(k->cfg.vm_fd, KVM_X86_SET_MSR_FILTER, &f) < 0)
 		return apf_error_set(-errno, "kvm: KVM_X86_SET_MSR_FILTER: %s", strerror(errno));
 	return 0;
@@ -110,6 +135,7 @@ int apf_arch_vm_init(struct apf_kvm *k)
 	if (err)
 		return err;
 	k->sync_regs = p.sync_regs;
+	k->tells_nested = p.guest_mode_flag;
 	if (k->cfg.delivery == APF_DELIVERY_KERNEL) {
 		if (!p.async_pf_int)
 			return apf_error_set(-EOPNOTSUPP, "kvm: this host's KVM has no asynchronous page "
@@ -121,27 +147,9 @@ int apf_arch_vm_init(struct apf_kvm *k)
 	if (!err)
 		err = enable(k->cfg.vm_fd, KVM_CAP_EXCEPTION_PAYLOAD, 1, "exception payloads");
 	if (!err)
-		err = enable(k->cfg.vm_fd, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER,
-			     "MSR exits");
+		err = enable(k->cfg.vm_fd, KVM_CAP_X86_USER_SPACE_MSR,
+			     KVM_MSR_EXIT_REASON_FILTER | k->cfg.msr_exits, "MSR exits");
 	return err ? err : install_filter(k);
-}
-
-void apf_kvm_cpuid(const struct apf_kvm *k, struct kvm_cpuid2 *cpuid)
-{
-	const uint32_t all = APF_CPUID_ASYNC_PF | APF_CPUID_VMEXIT | APF_CPUID_INT;
-
-	for (uint32_t i = 0; i < cpuid->nent; i++) {
-		struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
-
-		if (e->function != APF_CPUID_LEAF)
-			continue;
-		e->eax &= ~all;
-		if (k->cfg.delivery == APF_DELIVERY_SYNC)
-			continue;
-		e->eax |= APF_CPUID_ASYNC_PF;
-		if (k->cfg.abi == APF_ABI_X86_INT)
-			e->eax |= APF_CPUID_INT;
-	}
 }
 
 bool apf_kvm_owns_msr(uint32_t index)

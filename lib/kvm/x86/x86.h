@@ -17,10 +17,29 @@
 #define CR0_PG		(1ull << 31)
 #define CR4_PAE		(1ull << 5)
 #define CR4_LA57	(1ull << 12)
+#define EFER_LME	(1ull << 8)
 #define EFER_LMA	(1ull << 10)
+#define EFER_NX		(1ull << 11)
+#define EFER_SVME	(1ull << 12)
+#define EFER_FFXSR	(1ull << 14)
+#define EFER_AUTOIBRS	(1ull << 21)
+
+/* What the vCPU's CPUID has of that which the binding asks for. */
+struct x86_features {
+	bool vmx, svm, nx, lm, ffxsr, auto_ibrs;
+};
+
+/* cpuid.c. The vCPU's table, to be freed; and what of it is asked for. 0, or negative errno + apf_error. */
+int apf_x86_get_cpuid(const struct apf_kvm_vcpu *v, struct kvm_cpuid2 **out);
+int apf_x86_features(const struct apf_kvm_vcpu *v, struct x86_features *f);
+/* The leaf with KVM's features, wherever it lies; NULL: the guest is not shown KVM. */
+struct kvm_cpuid_entry2 *apf_x86_kvm_features(struct kvm_cpuid2 *c);
 
 /* regs.c. The registers as of the last exit: KVM_RUN's copies, or fetched. 0 or negative errno. */
 int apf_x86_regs(struct apf_kvm_vcpu *v, struct kvm_regs *regs, struct kvm_sregs *sregs);
+/* Where the PDPTEs of a PAE guest lie, which KVM reads without a trap; 0: it is none. */
+uint64_t apf_x86_pdptes(const struct kvm_sregs *sregs);
+#define PDPTES_SIZE	32u
 
 /* msr.c: the guest's control registers in KVM's own APF. */
 extern const struct kernel_controls apf_x86_kernel_controls;
