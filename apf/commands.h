@@ -127,6 +127,11 @@ void ending_of(struct vmm *vm);
 /* From now on signals do what they do to any process. May be called again. */
 void ending_stop(void);
 
+/* --- snapshot_show.c: return the exit code --- */
+
+int snapshot_show(const char *dir, bool json);
+int snapshot_verify(const char *dir);
+
 /* --- session.c --- */
 
 struct session {
@@ -134,6 +139,7 @@ struct session {
 	const char *command;
 	uint64_t start_ns;
 	bool lazy;		/* memory is fetched when it is touched: worth a report */
+	const struct vmm_snapshot *snapshot;	/* that is restored, or NULL */
 	uint64_t preloaded;	/* pages fetched before the start */
 	int serial_fd;
 };

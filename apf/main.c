@@ -12,7 +12,7 @@ static const struct {
 } commands[] = {
 	{ "doctor", cmd_doctor, "find out what this host can do, and what to do about the rest" },
 	{ "run", cmd_run, "boot a kernel in a VM" },
-	{ "snapshot", cmd_snapshot, "save a running VM, or show what a snapshot holds" },
+	{ "snapshot", cmd_snapshot, "save a running VM, show or verify a snapshot" },
 	{ "restore", cmd_restore, "run a VM from a snapshot, its memory fetched lazily" },
 };
 

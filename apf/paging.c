@@ -9,6 +9,7 @@
 #include <apf/trace.h>
 
 #include <vmm/pages.h>
+#include <vmm/sums.h>
 
 #include "commands.h"
 #include "doctor.h"
@@ -122,6 +123,8 @@ int paging_run(const struct paging_options *p, struct session *s, struct vmm_con
 	struct vmm *vm = NULL;
 	int code, err = open_store(p, spec, &cfg->store);
 
+	if (!err && s->snapshot)
+		err = vmm_sums_check(s->snapshot, &cfg->store);
 	if (err)
 		return failed(s->command, err);
 	s->lazy = true;

@@ -73,6 +73,7 @@ static int run(const struct restore *r, const struct vmm_snapshot *snap, struct 
 	int code;
 
 	session_config(s, &cfg);
+	s->snapshot = snap;
 	if (!cfg.abi)
 		cfg.abi = snap->vm.abi;
 	if (!r->store && asprintf(&spec, "file:%s/ram", r->dir) < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* apf snapshot: have a running VM saved through its control socket, or show a snapshot. */
+/* apf snapshot: have a running VM saved through its control socket. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +9,9 @@
 
 #include <json-c/json.h>
 
-#include <apf/engine.h>
-#include <apf/error.h>
-
 #include "commands.h"
 
-enum { OPT_TO = OPT_OWN, OPT_WAIT_FOR, OPT_MIN_OUTSTANDING, OPT_STOP, OPT_SHOW, OPT_SHOW_JSON };
+enum { OPT_TO = OPT_OWN, OPT_WAIT_FOR, OPT_MIN_OUTSTANDING, OPT_STOP, OPT_SHOW, OPT_VERIFY, OPT_SHOW_JSON };
 
 static const struct option longs[] = {
 	{ "help", no_argument, NULL, 'h' },
@@ -25,6 +22,7 @@ static const struct option longs[] = {
 	{ "stop", no_argument, NULL, OPT_STOP },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "show", required_argument, NULL, OPT_SHOW },
+	{ "verify", required_argument, NULL, OPT_VERIFY },
 	{ "json", no_argument, NULL, OPT_SHOW_JSON },
 	{ NULL, 0, NULL, 0 },
 };
@@ -32,9 +30,10 @@ static const struct option longs[] = {
 static const char help[] =
 "usage: apf snapshot --control SOCKET --to DIR [OPTION]...\n"
 "       apf snapshot --show DIR [--json]\n"
+"       apf snapshot --verify DIR\n"
 "\n"
-"Save a VM that `apf run` or `apf restore` runs with --control as the folder DIR, or show\n"
-"what a snapshot holds.\n"
+"Save a VM that `apf run` or `apf restore` runs with --control as the folder DIR, show what a\n"
+"snapshot holds, or see whether all of it is as it was saved.\n"
 "\n"
 "  --control SOCKET       where the VM listens\n"
 "  --to DIR               the folder to make; it must not exist\n"
@@ -44,6 +43,7 @@ static const char help[] =
 "  --timeout SECONDS      give up waiting after this time (exit code 5)\n"
 "  --show DIR             print what is in the snapshot DIR\n"
 "  --json                 print it as JSON\n"
+"  --verify DIR           compare all of the snapshot DIR with its checksums\n"
 "\n"
 "Examples:\n"
 "  apf snapshot --control /tmp/vm --wait-for '@apf ready' --to /tmp/snap --stop\n"
@@ -52,7 +52,7 @@ static const char help[] =
 #define ANSWER_NS	500000000u	/* time for the VM to say itself that the time is up */
 
 struct snapshot {
-	const char *control, *to, *wait_for, *show;
+	const char *control, *to, *wait_for, *show, *verify;
 	uint64_t min_outstanding, timeout_ns;
 	bool stop, json;
 };
@@ -80,13 +80,14 @@ static int option(struct snapshot *s, int c, const char *arg)
 	case OPT_SHOW:
 		s->show = arg;
 		return 0;
+	case OPT_VERIFY:
+		s->verify = arg;
+		return 0;
 	default:
 		s->json = true;
 		return 0;
 	}
 }
-
-/* --- asking a VM --- */
 
 static int connect_to(const char *path)
 {
@@ -142,20 +143,6 @@ static bool send_request(const struct snapshot *s, FILE *f)
 	return ok;
 }
 
-static bool get_bool(struct json_object *o, const char *key)
-{
-	struct json_object *v;
-
-	return json_object_object_get_ex(o, key, &v) && json_object_get_boolean(v);
-}
-
-static const char *get_text(struct json_object *o, const char *key)
-{
-	struct json_object *v;
-
-	return json_object_object_get_ex(o, key, &v) ? json_object_get_string(v) : "?";
-}
-
 /* One line of the VM. -1: more is to come; else the exit code. */
 static int take_answer(const char *line)
 {
@@ -165,13 +152,13 @@ static int take_answer(const char *line)
 	if (!o)
 		return error("snapshot", "the VM's answer is not JSON: %s", line);
 	if (json_object_object_get_ex(o, "progress", NULL)) {
-		fprintf(stderr, "apf snapshot: %s of %s bytes\n", get_text(o, "progress"),
-			get_text(o, "of"));
-	} else if (get_bool(o, "ok")) {
+		fprintf(stderr, "apf snapshot: %s of %s bytes\n", member_text(o, "progress"),
+			member_text(o, "of"));
+	} else if (member_is_true(o, "ok")) {
 		code = EXIT_OK;
 	} else {
-		code = get_bool(o, "timeout") ? EXIT_TIMEOUT : EXIT_ERROR;
-		error("snapshot", "%s", get_text(o, "error"));
+		code = member_is_true(o, "timeout") ? EXIT_TIMEOUT : EXIT_ERROR;
+		error("snapshot", "%s", member_text(o, "error"));
 	}
 	json_object_put(o);
 	return code;
@@ -202,176 +189,6 @@ static int ask(const struct snapshot *s)
 	return code;
 }
 
-/* --- showing a file --- */
-
-static int no_guest_read(void *ctx, uint64_t gpa, uint32_t *value)
-{
-	return -EFAULT;
-}
-
-static int no_guest_write(void *ctx, uint64_t gpa, uint32_t value)
-{
-	return -EFAULT;
-}
-
-static bool is_ram(void *ctx, uint64_t gpa, uint64_t len)
-{
-	return true;
-}
-
-static int no_interrupt(void *ctx, uint32_t vcpu_id, uint8_t vector)
-{
-	return 0;
-}
-
-static int no_exception(void *ctx, uint32_t token)
-{
-	return -EFAULT;
-}
-
-static void no_line(void *ctx, uint32_t vcpu_id, uint8_t irq)
-{
-}
-
-/* An engine that has no guest: it only reads what was saved. */
-static const struct apf_engine_ops reader_ops = {
-	.read32 = no_guest_read,
-	.write32 = no_guest_write,
-	.is_ram = is_ram,
-	.raise = no_interrupt,
-	.inject = no_exception,
-	.lower = no_line,
-};
-
-#define SHOW_ENTRIES	65536u
-#define SHOW_READY_IRQ	22u	/* arm64: any, nothing is sent */
-
-static void add_token(void *arg, uint64_t gfn, uint32_t token)
-{
-	struct json_object *o = json_object_new_object();
-
-	json_object_object_add(o, "token", json_object_new_int64(token));
-	json_object_object_add(o, "gfn", json_object_new_int64((int64_t)gfn));
-	json_object_array_add(arg, o);
-}
-
-static struct json_object *show_vcpu(const struct vmm_snapshot *snap, uint32_t id)
-{
-	const struct vmm_bytes *b = &snap->sec[VMM_SEC_APF][id];
-	const struct apf_vcpu_config cfg = { .abi = snap->vm.abi, .vcpu_id = id,
-					     .max_outstanding = SHOW_ENTRIES, .has_lapic = true,
-					     .ready_irq = SHOW_READY_IRQ };
-	const size_t size = (apf_vcpu_size(SHOW_ENTRIES) + 63) & ~63ull;
-	struct json_object *o = json_object_new_object(), *tokens = json_object_new_array();
-	void *mem = aligned_alloc(64, size);
-	struct apf_vcpu_stats stats;
-	struct apf_vcpu *v;
-	int err = mem ? apf_vcpu_init(mem, size, &cfg, &reader_ops, NULL, &v) : -ENOMEM;
-
-	if (!err)
-		err = apf_vcpu_load(v, b->data, b->len);
-	json_object_object_add(o, "id", json_object_new_int((int)id));
-	json_object_object_add(o, "tokens", tokens);
-	if (err) {
-		json_object_object_add(o, "error", json_object_new_string(apf_error()));
-	} else {
-		apf_vcpu_stats(v, &stats);
-		apf_vcpu_for_each(v, add_token, tokens);
-		json_object_object_add(o, "enabled", json_object_new_boolean(apf_vcpu_enabled(v)));
-		json_object_object_add(o, "queued", json_object_new_int64(stats.queued));
-	}
-	free(mem);
-	return o;
-}
-
-static struct json_object *show_snapshot(const struct vmm_snapshot *snap)
-{
-	struct json_object *o = json_object_new_object(), *vcpus = json_object_new_array();
-	int64_t outstanding = 0;
-
-	for (uint32_t i = 0; i < snap->vm.cpus; i++) {
-		struct json_object *v = show_vcpu(snap, i), *tokens;
-
-		json_object_object_get_ex(v, "tokens", &tokens);
-		outstanding += (int64_t)json_object_array_length(tokens);
-		json_object_array_add(vcpus, v);
-	}
-	json_object_object_add(o, "version", json_object_new_int(VMM_SNAPSHOT_VERSION));
-	json_object_object_add(o, "machine", json_object_new_string(
-		vmm_snapshot_machine_name(snap->machine)));
-	json_object_object_add(o, "delivery", json_object_new_string(
-		vmm_delivery_name((enum apf_delivery)snap->vm.delivery)));
-	json_object_object_add(o, "abi", json_object_new_string(apf_abi_name(snap->vm.abi)));
-	json_object_object_add(o, "cpus", json_object_new_int64(snap->vm.cpus));
-	json_object_object_add(o, "mem", json_object_new_int64((int64_t)snap->vm.mem_size));
-	json_object_object_add(o, "outstanding", json_object_new_int64(outstanding));
-	json_object_object_add(o, "vcpus", vcpus);
-	return o;
-}
-
-static void print_vcpu(struct json_object *v)
-{
-	struct json_object *tokens, *token;
-
-	json_object_object_get_ex(v, "tokens", &tokens);
-	printf("vcpu %s: ", get_text(v, "id"));
-	if (json_object_object_get_ex(v, "error", NULL)) {
-		printf("unreadable: %s\n", get_text(v, "error"));
-		return;
-	}
-	printf("APF %s, %zu outstanding, %s ready but not told\n",
-	       get_bool(v, "enabled") ? "enabled" : "off", json_object_array_length(tokens),
-	       get_text(v, "queued"));
-	for (size_t i = 0; i < json_object_array_length(tokens); i++) {
-		token = json_object_array_get_idx(tokens, i);
-		printf("  token %s, page %s\n", get_text(token, "token"), get_text(token, "gfn"));
-	}
-}
-
-static void print_text(struct json_object *o)
-{
-	struct json_object *vcpus;
-
-	json_object_object_get_ex(o, "vcpus", &vcpus);
-	printf("snapshot version %s of an %s machine, saved in mode %s, generation %s\n%s vCPUs, "
-	       "%s bytes of memory, %s faults outstanding\n", get_text(o, "version"),
-	       get_text(o, "machine"), get_text(o, "delivery"), get_text(o, "abi"),
-	       get_text(o, "cpus"), get_text(o, "mem"), get_text(o, "outstanding"));
-	for (size_t i = 0; i < json_object_array_length(vcpus); i++)
-		print_vcpu(json_object_array_get_idx(vcpus, i));
-}
-
-static int show(const struct snapshot *s)
-{
-	struct vmm_snapshot *snap = malloc(sizeof(*snap));
-	void *bytes = NULL;
-	char *path = NULL;
-	int code = EXIT_OK;
-	size_t len;
-
-	if (!snap || asprintf(&path, "%s/state", s->show) < 0) {
-		free(snap);
-		return error("snapshot", "out of memory");
-	}
-	if (vmm_read_file(path, VMM_SNAPSHOT_BYTES_MAX, &bytes, &len) ||
-	    vmm_snapshot_parse(bytes, len, snap)) {
-		code = error("snapshot", "%s: %s", s->show, apf_error());
-	} else {
-		struct json_object *o = show_snapshot(snap);
-
-		if (s->json) {
-			json_write(o, "-");
-		} else {
-			print_text(o);
-			json_object_put(o);
-		}
-	}
-	free(bytes);
-	free(path);
-	free(snap);
-	return code;
-}
-
 int cmd_snapshot(int argc, char **argv, uint64_t start_ns)
 {
 	struct snapshot s = { 0 };
@@ -389,9 +206,11 @@ int cmd_snapshot(int argc, char **argv, uint64_t start_ns)
 	if (optind < argc)
 		return usage_error("snapshot", "'%s' is no option", argv[optind]);
 	if (s.show)
-		return show(&s);
+		return snapshot_show(s.show, s.json);
+	if (s.verify)
+		return snapshot_verify(s.verify);
 	if (!s.control || !s.to)
-		return usage_error("snapshot", "expected --control and --to, or --show");
+		return usage_error("snapshot", "expected --control and --to, --show, or --verify");
 	code = ending_start("snapshot", s.timeout_ns ? start_ns + s.timeout_ns + ANSWER_NS : UINT64_MAX);
 	if (!code)
 		code = ask(&s);

@@ -54,6 +54,9 @@ void block_signals(void);
 
 /* Write an object to a file or, for "-", stdout. 0 or -errno. Takes the object over. */
 int json_write(struct json_object *o, const char *path);
+/* A member of an object; false and "?" if there is none. */
+bool member_is_true(struct json_object *o, const char *key);
+const char *member_text(struct json_object *o, const char *key);
 
 /* --- kvm_speed.c --- */
 

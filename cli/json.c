@@ -23,3 +23,17 @@ int json_write(struct json_object *o, const char *path)
 	json_object_put(o);
 	return err;
 }
+
+bool member_is_true(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) && json_object_get_boolean(v);
+}
+
+const char *member_text(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_string(v) : "?";
+}

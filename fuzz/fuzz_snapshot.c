@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include <apf/error.h>
+#include <apf/store.h>
 #include <vmm/crc32c.h>
 #include <vmm/regs_arm64.h>
 #include <vmm/snapshot.h>
+#include <vmm/sums.h>
 
 #define HEADER	32u
 #define CRC_AT	28u
@@ -46,6 +48,8 @@ static void parse(const uint8_t *data, size_t size)
 	for (unsigned int kind = 0; !err && kind < VMM_SEC_COUNT; kind++)
 		for (unsigned int i = 0; i < VMM_MAX_VCPUS; i++)
 			crc = crc32c(crc, snap.sec[kind][i].data, snap.sec[kind][i].len);
+	for (uint64_t page = 0; !err && page < snap.vm.mem_size / APF_PAGE_SIZE; page++)
+		crc += vmm_sums_of(&snap, page);
 	for (unsigned int i = 0; !err && snap.machine == VMM_ARM64 && i < snap.vm.cpus; i++)
 		crc += read_regs(&snap, i);
 	seen = crc;		/* so that the reads are made */

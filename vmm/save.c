@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include <apf/error.h>
+#include <apf/store.h>
 
 #include "internal.h"
+#include "sums.h"
 
 struct vmm_folder {
 	char *name;	/* what it will be called, without slashes at the end */
@@ -60,7 +62,21 @@ static int write_state(const struct vmm_folder *f, const struct vmm_snapshot_wri
 	return err;
 }
 
-static int write_ram(struct vmm *vm, const struct vmm_folder *f,
+static void note_sum(void *arg, uint64_t page, uint32_t sum)
+{
+	memcpy((uint8_t *)arg + page * sizeof(sum), &sum, sizeof(sum));
+}
+
+/* Of what has been written, so that nothing between here and the guest of a restore goes unseen. */
+static int add_sums(struct vmm *vm, int fd, struct vmm_snapshot_writer *w)
+{
+	const uint64_t size = vm->cfg.mem_size;
+	void *sums = vmm_snapshot_add(w, VMM_SEC_RAM_SUMS, 0, NULL, size / APF_PAGE_SIZE * sizeof(uint32_t));
+
+	return sums ? vmm_sums_read(fd, size, note_sum, sums) : apf_error_set(-ENOMEM, "snapshot: out of memory");
+}
+
+static int write_ram(struct vmm *vm, const struct vmm_folder *f, struct vmm_snapshot_writer *w,
 		     void (*progress)(void *arg, uint64_t done), void *arg)
 {
 	int fd = openat(f->fd, "ram", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), err;
@@ -68,6 +84,8 @@ static int write_ram(struct vmm *vm, const struct vmm_folder *f,
 	if (fd < 0)
 		return failed(f, "ram");
 	err = apf_mem_save(vm->mem, fd, progress, arg);
+	if (!err)
+		err = add_sums(vm, fd, w);
 	if (!err && fsync(fd) < 0)
 		err = failed(f, "ram");
 	close(fd);
@@ -169,7 +187,7 @@ static int write_files(struct vmm *vm, const struct vmm_folder *f,
 	int err = vmm_state_save(vm, &w);
 
 	if (!err)
-		err = write_ram(vm, f, progress, arg);
+		err = write_ram(vm, f, &w, progress, arg);
 	if (!err)
 		err = vmm_snapshot_finish(&w);
 	if (!err)

@@ -81,6 +81,7 @@ static const struct {
 	[VMM_SEC_ONE_REGS] = { "one_regs", ARM64, PER_VCPU, true, 16, 1 << 20 },
 	[VMM_SEC_GIC_VCPU] = { "gic_vcpu", ARM64, PER_VCPU, true, 16, 64 << 10 },
 	[VMM_SEC_GIC] = { "gic", ARM64, PER_VM, true, 16, 64 << 10 },
+	[VMM_SEC_RAM_SUMS] = { "ram_sums", BOTH, PER_VM, true, sizeof(uint32_t), VMM_RAM_SUMS_MAX },
 };
 
 /* NULL: a number that none has. */
@@ -129,8 +130,8 @@ static int check_header(const uint8_t *bytes, size_t len, struct file_header *h)
 	if (memcmp(h->magic, magic, sizeof(magic)))
 		return refuse("not a snapshot (offset 0: wrong magic)");
 	if (h->version != VMM_SNAPSHOT_VERSION)
-		return refuse("version %u, this program reads version %u", h->version,
-			      VMM_SNAPSHOT_VERSION);
+		return refuse("version %u, this program reads version %u only: take it again",
+			      h->version, VMM_SNAPSHOT_VERSION);
 	if (h->crc != crc32c(0, bytes, CRC_AT))
 		return refuse("header damaged (checksum, offset 28)");
 	if (!find_machine(h->machine))
@@ -209,6 +210,16 @@ static int check_complete(const struct vmm_snapshot *s)
 	return 0;
 }
 
+static int check_sums(const struct vmm_snapshot *s)
+{
+	const size_t len = s->sec[VMM_SEC_RAM_SUMS][0].len;
+
+	if (len / sizeof(uint32_t) != s->vm.mem_size / APF_PAGE_SIZE || len % sizeof(uint32_t))
+		return refuse("section ram_sums has %zu bytes for %llu bytes of memory", len,
+			      (unsigned long long)s->vm.mem_size);
+	return 0;
+}
+
 int vmm_snapshot_parse(const void *bytes, size_t len, struct vmm_snapshot *out)
 {
 	size_t pos = sizeof(struct file_header);
@@ -229,7 +240,9 @@ int vmm_snapshot_parse(const void *bytes, size_t len, struct vmm_snapshot *out)
 	if (pos != len)
 		return refuse("file has %zu bytes, its sections end at %zu", len, pos);
 	err = check_vm(out);
-	return err ? err : check_complete(out);
+	if (!err)
+		err = check_complete(out);
+	return err ? err : check_sums(out);
 }
 
 static uint8_t *grow(struct vmm_snapshot_writer *w, size_t more)

@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VMM_SNAPSHOT_VERSION	2u
+#define VMM_SNAPSHOT_VERSION	3u
 #define VMM_MAX_VCPUS		254u	/* of any machine */
 
 enum vmm_snapshot_machine {
@@ -51,6 +51,7 @@ enum vmm_section {
 	VMM_SEC_ONE_REGS,	/* arm64: registers; see regs_arm64.h */
 	VMM_SEC_GIC_VCPU,	/* arm64: a vCPU's part of the interrupt controller, as struct vmm_gic_reg */
 	VMM_SEC_GIC,		/* arm64, one: the rest of it, the same */
+	VMM_SEC_RAM_SUMS,	/* both: u32 CRC-32C of each page of RAM; see sums.h */
 	VMM_SEC_COUNT
 };
 
@@ -121,6 +122,8 @@ void *vmm_snapshot_add(struct vmm_snapshot_writer *w, enum vmm_section kind, uin
 /* Fill in the checksums. 0 or the writer's error. */
 int vmm_snapshot_finish(struct vmm_snapshot_writer *w);
 
-#define VMM_SNAPSHOT_BYTES_MAX	(256u << 20)
+/* With checksums for 1 TiB of RAM. */
+#define VMM_RAM_SUMS_MAX	(1u << 30)
+#define VMM_SNAPSHOT_BYTES_MAX	(VMM_RAM_SUMS_MAX + (256u << 20))
 
 #endif

@@ -126,6 +126,13 @@ int apf_store_register(const struct apf_store_ops *ops);
  * 0 or a negative errno + apf_error. Any thread.
  */
 int apf_store_open(const char *spec, struct apf_store **out);
+/*
+ * Put a filter, registered or not, in front of an open store, which is then its. What arg cannot
+ * say the caller may put into (*out)->state. 0, or a negative errno + apf_error, and below is
+ * still the caller's. Any thread, before the store is used.
+ */
+int apf_store_stack(const struct apf_store_ops *filter, const char *arg, struct apf_store *below,
+		    struct apf_store **out);
 void apf_store_close(struct apf_store *s);
 
 /* "500us", "20ms", "2s", "7" (ns) to nanoseconds; 0 or -EINVAL. */

@@ -99,6 +99,22 @@ static int open_chain(const char *spec, unsigned int depth, struct apf_store **o
 	return r;
 }
 
+int apf_store_stack(const struct apf_store_ops *filter, const char *arg, struct apf_store *below,
+		    struct apf_store **out)
+{
+	unsigned int depth = 1;
+
+	if (filter->version != APF_STORE_VERSION || !filter->filter)
+		return apf_error_set(-EINVAL, "%s is no filter of version %u", filter->name,
+				     APF_STORE_VERSION);
+	for (const struct apf_store *s = below; s; s = s->below)
+		depth++;
+	if (depth > APF_STORE_MAX_DEPTH)
+		return apf_error_set(-EINVAL, "more than %u stores in a row, %s in front",
+				     APF_STORE_MAX_DEPTH, filter->name);
+	return open_one(filter, arg, below, out);
+}
+
 int apf_store_open(const char *spec, struct apf_store **out)
 {
 	return open_chain(spec, 0, out);

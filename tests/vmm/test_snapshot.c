@@ -28,6 +28,7 @@ static const size_t sizes[VMM_SEC_COUNT] = {
 	[VMM_SEC_XCRS] = 392, [VMM_SEC_DEBUGREGS] = 128, [VMM_SEC_LAPIC] = 1024, [VMM_SEC_MSRS] = 8,
 	[VMM_SEC_EVENTS] = 64, [VMM_SEC_MP_STATE] = 4, [VMM_SEC_TSC_KHZ] = 4, [VMM_SEC_APF] = 13,
 	[VMM_SEC_ONE_REGS] = 16, [VMM_SEC_GIC_VCPU] = 16, [VMM_SEC_GIC] = 16,
+	[VMM_SEC_RAM_SUMS] = 1024,
 };
 
 static const enum vmm_snapshot_machine machines[] = { VMM_X86, VMM_ARM64 };
@@ -36,7 +37,7 @@ static bool has(enum vmm_snapshot_machine machine, unsigned int kind)
 {
 	const bool arm64 = kind >= VMM_SEC_ONE_REGS;
 
-	return kind == VMM_SEC_VM || kind == VMM_SEC_SERIAL || kind == VMM_SEC_EVENTS ||
+	return kind == VMM_SEC_VM || kind == VMM_SEC_RAM_SUMS || kind == VMM_SEC_SERIAL || kind == VMM_SEC_EVENTS ||
 	       kind == VMM_SEC_MP_STATE || kind == VMM_SEC_APF || arm64 == (machine == VMM_ARM64);
 }
 
@@ -44,7 +45,7 @@ static uint32_t places(unsigned int kind)
 {
 	if (kind == VMM_SEC_IRQCHIP)
 		return 3;
-	return kind < VMM_SEC_CPUID || kind == VMM_SEC_GIC ? 1 : CPUS;
+	return kind < VMM_SEC_CPUID || kind >= VMM_SEC_GIC ? 1 : CPUS;
 }
 
 static void fill(uint8_t *at, size_t len, unsigned int kind, uint32_t index)
@@ -241,7 +242,7 @@ static void test_header_fields(void **state)
 		uint32_t value;
 		const char *text;
 	} cases[] = {
-		{ 0, 0x12345678, "magic" }, { 8, 1, "version 1" }, { 12, 40, "machine 40" },
+		{ 0, 0x12345678, "magic" }, { 8, 2, "version 2" }, { 12, 40, "machine 40" },
 		{ 16, 0, "sections end" }, { 16, UINT32_MAX, "ends" },
 	};
 
@@ -332,6 +333,22 @@ static void test_what_the_vm_section_says_must_make_sense(void **state)
 	}
 }
 
+static void test_there_is_a_checksum_for_every_page_of_memory(void **state)
+{
+	static const uint64_t bad[] = { (1 << 20) - 4096, (1 << 20) + 4096, 1ull << 40, -4096ull };
+
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		struct vmm_snapshot_vm vm = good;
+		struct vmm_snapshot_writer w;
+
+		vm.mem_size = bad[i];
+		w = make(&vm, VMM_SEC_COUNT);
+		assert_int_equal(vmm_snapshot_parse(w.data, w.len, &snap), -EINVAL);
+		assert_non_null(strstr(apf_error(), "ram_sums"));
+		free(w.data);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,6 +365,7 @@ int main(void)
 		cmocka_unit_test(test_every_section_but_two_is_required),
 		cmocka_unit_test(test_a_section_twice_is_refused),
 		cmocka_unit_test(test_what_the_vm_section_says_must_make_sense),
+		cmocka_unit_test(test_there_is_a_checksum_for_every_page_of_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
