@@ -152,9 +152,13 @@ void session_config(const struct session *s, struct vmm_config *cfg);
 /* Run a VM that is ready to start until it ends, and report. Returns the exit code. */
 int session_run(struct session *s, struct vmm *vm, struct apf_store *store);
 struct kvm_counts;
-/* Say how a VM ended, and its numbers if they are wanted. threads: -1 if unknown. Returns the exit code. */
+struct stalls;
+/*
+ * Say how a VM ended, and its numbers if they are wanted. threads: -1 if unknown; stalls: NULL if
+ * it never ran. Returns the exit code.
+ */
 int session_report(const struct session *s, struct vmm *vm, struct apf_store *store,
-		   const struct kvm_counts *counts, int64_t threads);
+		   const struct kvm_counts *counts, int64_t threads, const struct stalls *stalls);
 void session_close(struct session *s);
 
 /* --- report.c --- */

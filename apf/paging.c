@@ -103,7 +103,7 @@ static int tell_failure(const struct session *s, struct vmm *vm, struct apf_stor
 	if (err != -EIO || !vm || !*apf_mem_lost_text(vmm_mem(vm)))
 		return failed(s->command, err);
 	vmm_finish(vm, VMM_END_PAGE_LOST, "before the start: %s", apf_mem_lost_text(vmm_mem(vm)));
-	return session_report(s, vm, store, &unknown, -1);
+	return session_report(s, vm, store, &unknown, -1, NULL);
 }
 
 static void choose_delivery(const struct session *s, struct vmm_config *cfg)

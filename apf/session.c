@@ -2,10 +2,14 @@
 /* What `run` and `restore` do alike once they have a VM: start it, watch it, report. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <json-c/json.h>
+
 #include "commands.h"
+#include "stall.h"
 
 int session_open(struct session *s, const struct vm_options *o, const char *command,
 		 uint64_t start_ns)
@@ -44,8 +48,10 @@ static bool is_reported(const struct session *s)
 }
 
 struct watch {
-	int64_t most;
-	bool unknown;
+	struct vmm *vm;
+	int64_t most;		/* threads on the host */
+	bool unknown;		/* or not wanted */
+	struct stalls stalls;
 };
 
 static void sample(void *arg)
@@ -53,6 +59,7 @@ static void sample(void *arg)
 	struct watch *w = arg;
 	int64_t n = w->unknown ? -1 : host_threads();
 
+	stalls_look(&w->stalls, w->vm);
 	if (n < 0)
 		w->unknown = true;
 	else if (n > w->most)
@@ -67,19 +74,32 @@ static void tell_end(const struct session *s, struct vmm *vm, int code)
 			vmm_end_text(vm));
 }
 
+/* Who ended a VM from outside may want to know what it was waiting for. */
+static bool is_told(struct vmm *vm)
+{
+	return vmm_ended(vm) == VMM_END_TIMEOUT || vmm_ended(vm) == VMM_END_SIGNAL;
+}
+
 int session_report(const struct session *s, struct vmm *vm, struct apf_store *store,
-		   const struct kvm_counts *counts, int64_t threads)
+		   const struct kvm_counts *counts, int64_t threads, const struct stalls *stalls)
 {
 	const uint64_t end_ns = vmm_now_ns();
 	const int code = exit_code(vmm_ended(vm), vmm_debug_exit(vm));
-	struct json_object *run = NULL;
+	struct json_object *run = NULL, *stall = NULL;
 	int err;
 
+	if (stalls && is_told(vm))
+		stall = stall_describe(vm, stalls);
 	if (is_reported(s))
 		run = report_run(vm, s, end_ns, threads, counts, report_stores(vm, store));
 	if (run && !s->options->json)
 		report_print(run, stderr);
 	tell_end(s, vm, code);
+	if (stall)
+		stall_print(stall, s->command, stderr);
+	if (stall && s->options->json)
+		json_object_object_add(run, "stall", json_object_get(stall));
+	json_object_put(stall);
 	if (!s->options->json)
 		return code;
 	err = json_write(run, s->options->json);
@@ -91,22 +111,21 @@ int session_run(struct session *s, struct vmm *vm, struct apf_store *store)
 	struct vmm_loop_config loop = { .control = s->options->control, .start_ns = s->start_ns };
 	struct kvm_counter *counter = NULL;
 	struct kvm_counts counts;
-	struct watch w = { 0 };
+	struct watch w = { .vm = vm, .unknown = !is_reported(s) };
 	int code = vmm_start(vm);
 
 	if (code)
 		return failed(s->command, code);
-	if (is_reported(s)) {
-		loop.tick = sample;
-		loop.arg = &w;
-		if (vmm_get_config(vm)->delivery != APF_DELIVERY_USER)
-			counter = kvm_counter_open(vm);
-	}
+	loop.tick = sample;
+	loop.arg = &w;
+	if (is_reported(s) && vmm_get_config(vm)->delivery != APF_DELIVERY_USER)
+		counter = kvm_counter_open(vm);
 	vmm_resume(vm);
 	ending_of(vm);
 	vmm_loop(vm, &loop);
 	kvm_counter_close(counter, &counts);
-	code = session_report(s, vm, store, &counts, w.unknown ? -1 : w.most);
+	code = session_report(s, vm, store, &counts, w.unknown ? -1 : w.most, &w.stalls);
+	free(w.stalls.late);
 	ending_stop();	/* whoever waits for files that are still to be written can be ended by any signal */
 	return code;
 }

@@ -342,6 +342,11 @@ struct apf_kvm *vmm_apf(struct vmm *vm)
 	return vm->apf;
 }
 
+struct apf_kvm_vcpu *vmm_vcpu_apf(const struct vmm *vm, unsigned int id)
+{
+	return vm->vcpus[id].apf;
+}
+
 const struct vmm_config *vmm_get_config(const struct vmm *vm)
 {
 	return &vm->cfg;

@@ -152,6 +152,7 @@ void vmm_notify(struct vmm *vm);
 struct vmm_console *vmm_console(struct vmm *vm);
 struct apf_mem *vmm_mem(struct vmm *vm);
 struct apf_kvm *vmm_apf(struct vmm *vm);
+struct apf_kvm_vcpu *vmm_vcpu_apf(const struct vmm *vm, unsigned int id);
 const struct vmm_config *vmm_get_config(const struct vmm *vm);
 pid_t vmm_vcpu_tid(const struct vmm *vm, unsigned int id);	/* after vmm_start */
 /* CLOCK_MONOTONIC of the guest's first write to a device, 0 before it. */

@@ -249,6 +249,24 @@ struct apf_kvm_stats {
 void apf_kvm_stats(const struct apf_kvm *k, struct apf_kvm_stats *s);
 void apf_kvm_vcpu_stats(const struct apf_kvm_vcpu *v, struct apf_vcpu_stats *s);
 
+/* What the area holds now: false and zeroes if there is none, or it is not resident. Any thread. */
+bool apf_kvm_vcpu_words(struct apf_kvm_vcpu *v, uint32_t *reason, uint32_t *token);
+
+/* What a vCPU that does not get on is made of. */
+struct apf_kvm_vcpu_view {
+	struct apf_vcpu_stats engine;	/* outstanding, queued, ... */
+	bool enabled;			/* APF, by the guest */
+	uint64_t area;			/* guest-physical */
+	uint32_t reason, token;		/* its words; 0 if it cannot be read */
+	uint64_t pc;
+	bool interrupts;		/* the guest takes them */
+	uint32_t mp_state;		/* KVM_MP_STATE_ */
+	uint8_t vector;			/* of the ready interrupt, 0: none; arm64: its INTID */
+	int8_t irr, isr;		/* x86: its bits in the local APIC; -1: not known */
+};
+/* For reports: vCPU out of apf_kvm_run, or its thread has ended. 0 or negative errno + apf_error. */
+int apf_kvm_vcpu_inspect(struct apf_kvm_vcpu *v, struct apf_kvm_vcpu_view *out);
+
 /* What this host's KVM offers, for `apf doctor`. 0 or negative errno. */
 struct apf_kvm_probe {
 	bool irqchip, user_msr, msr_filter, exception_payload, sync_regs, signal_msi, async_pf_int;

@@ -63,6 +63,9 @@ bool apf_arch_exit_ends_halt(const struct kvm_run *run);
  */
 int apf_arch_exit(struct apf_kvm_vcpu *v);
 
+/* Fill in vector, irr and isr as far as they can be known. The vCPU stands. */
+void apf_arch_inspect(struct apf_kvm_vcpu *v, struct apf_kvm_vcpu_view *out);
+
 /* Before the first run: pages that KVM or the engine reads without trapping. As apf_arch_exit. */
 int apf_arch_start(struct apf_kvm_vcpu *v);
 

@@ -174,6 +174,30 @@ class Tests:
                 vm.told()
             check(not glob.glob(self.path("second*")), "something is left of the snapshot")
 
+    def test_the_report_says_what_a_vm_waits_for_that_was_ended_from_outside(self):
+        control, report = self.fresh("control"), self.path("report")
+        with open(self.path("kernel"), "w", encoding="ascii") as file:
+            file.write("apf-pages 1\n0 1024\n")
+        with Program("restore", self.path("snap"), "--delivery", "user", "--latency", "8s", "--control",
+                     control, "--serial", "/dev/null", "--preload", self.path("kernel"), "--input",
+                     "go touch\\n", "--json", report) as vm:
+            wait_until(lambda: os.path.exists(control), "the control socket")
+            wait_until(lambda: self.status(control)["outstanding"] > 0, "a fault")
+            vm.told()
+        with open(report, encoding="utf-8") as file:
+            stall = json.load(file)["stall"]
+        vcpu = stall["vcpus"][0]
+        check(stall["in_flight"] > 0 and vcpu["outstanding"] > 0, f"{stall}")
+        check(vcpu["enabled"] and int(vcpu["area"], 16) and int(vcpu["pc"], 16), f"{stall}")
+        check(vcpu["mp_state"] in ("runnable", "halted"), f"{stall}")
+        check("interrupts" in vcpu and "irr" in vcpu and "late_readies" in stall, f"{stall}")
+
+    def status(self, control):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(control)
+            client.sendall(b'{"cmd":"status"}\n')
+            return json.loads(client.makefile().readline())
+
     def test_a_client_does_not_wait_for_ever_for_a_vm_that_does_not_answer(self):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.fresh("deaf"))

@@ -10,6 +10,7 @@
 
 #include <apf/commands.h>
 #include <apf/doctor.h>
+#include <apf/stall.h>
 
 /* Complaints go to stderr; keep the test's output readable. */
 static int quiet(void **state)
@@ -222,9 +223,26 @@ static void test_debug_exit_has_codes_of_its_own(void **state)
 		assert_true(exit_code(VMM_END_DEBUG_EXIT, value) > EXIT_PAGE_LOST);
 }
 
+static void test_a_ready_that_is_not_taken_for_a_second_is_counted_once(void **state)
+{
+	const uint64_t s = 1000000000u;
+	struct late l = { 0 };
+
+	assert_false(late_look(&l, 0, 0, 1));		/* none */
+	assert_false(late_look(&l, 7, 1, 5 * s));
+	assert_false(late_look(&l, 7, 1, 6 * s - 1));
+	assert_true(late_look(&l, 7, 1, 6 * s));
+	assert_false(late_look(&l, 7, 1, 9 * s));
+	assert_false(late_look(&l, 7, 2, 10 * s));	/* the same token, but another ready */
+	assert_false(late_look(&l, 0, 2, 10 * s + 1));	/* taken */
+	assert_false(late_look(&l, 7, 3, 12 * s));
+	assert_true(late_look(&l, 7, 3, 13 * s));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_ready_that_is_not_taken_for_a_second_is_counted_once),
 		cmocka_unit_test(test_escapes),
 		cmocka_unit_test(test_numbers_and_seconds),
 		cmocka_unit_test(test_options_of_a_vm),
