@@ -147,6 +147,11 @@ struct session {
 /* Open the serial output. 0 or EXIT_ERROR. */
 int session_open(struct session *s, const struct vm_options *o, const char *command,
 		 uint64_t start_ns);
+/*
+ * Can the file be written that an option (NULL: not given) names? At the start, so that nobody
+ * finds out at the end. 0 or EXIT_ERROR after a message.
+ */
+int session_output(const char *command, const char *option, const char *path);
 /* The part of a VM's configuration that follows from the options. */
 void session_config(const struct session *s, struct vmm_config *cfg);
 /* Run a VM that is ready to start until it ends, and report. Returns the exit code. */

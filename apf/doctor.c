@@ -112,12 +112,16 @@ static void check_memory(struct doctor *d)
 {
 	struct apf_mem_probe p = { 0 };
 	int err = apf_mem_probe(&p);
+	/* Who may not create one cannot ask what it offers: the kernel may well be new enough. */
+	const char *rights = err == -EPERM || err == -EACCES
+				     ? "not known before userfaultfd is permitted: do that first" : NULL;
 
 	doctor_add(d, "userfaultfd", !err && p.userfaultfd, FOR_RESTORE, uffd_fix(), "%s",
 		   err ? apf_error() : "serves faults of the kernel, too");
-	doctor_add(d, "minor-faults", p.minor_shmem, FOR_RESTORE, "use kernel 5.14 or newer",
+	doctor_add(d, "minor-faults", p.minor_shmem, FOR_RESTORE,
+		   rights ? rights : "use kernel 5.14 or newer",
 		   "UFFD_FEATURE_MINOR_SHMEM: pages are read straight into guest memory");
-	doctor_add(d, "poison", p.poison, FOR_USER, "use kernel 6.6 or newer",
+	doctor_add(d, "poison", p.poison, FOR_USER, rights ? rights : "use kernel 6.6 or newer",
 		   "UFFDIO_POISON: a missing page that a vCPU touches returns to user space");
 	doctor_add(d, "io_uring", p.io_uring, FOR_RESTORE,
 		   "`sysctl kernel.io_uring_disabled=0`, or allow it in this container's seccomp filter",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* apf: the command line of libapf. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "commands.h"
 #include "version.h"
@@ -31,6 +32,7 @@ int main(int argc, char **argv)
 {
 	const uint64_t start_ns = vmm_now_ns();
 
+	umask(0077);	/* what a guest says and has in its memory is for the owner only */
 	if (argc < 2)
 		return usage_error(NULL, "which command?");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {

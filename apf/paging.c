@@ -121,8 +121,13 @@ int paging_run(const struct paging_options *p, struct session *s, struct vmm_con
 	       const char *spec, int (*load)(struct vmm *vm, const void *what), const void *what)
 {
 	struct vmm *vm = NULL;
-	int code, err = open_store(p, spec, &cfg->store);
+	int code = session_output(s->command, "--record", p->record), err;
 
+	if (!code)
+		code = session_output(s->command, "--trace", p->trace);
+	if (code)
+		return code;
+	err = open_store(p, spec, &cfg->store);
 	if (!err && s->snapshot)
 		err = vmm_sums_check(s->snapshot, &cfg->store);
 	if (err)

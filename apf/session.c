@@ -16,11 +16,27 @@ int session_open(struct session *s, const struct vm_options *o, const char *comm
 {
 	*s = (struct session){ .options = o, .command = command, .start_ns = start_ns,
 			       .serial_fd = STDOUT_FILENO };
-	if (!strcmp(o->serial, "-"))
-		return 0;
-	s->serial_fd = open(o->serial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (o->json && !strcmp(o->json, "-"))
+		s->serial_fd = STDERR_FILENO;	/* as it is: it may be a file that others write to */
+	if (strcmp(o->serial, "-"))
+		s->serial_fd = open(o->serial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (s->serial_fd < 0)
 		return error(command, "--serial %s: %s", o->serial, strerror(errno));
+	return session_output(command, "--json", o->json);
+}
+
+int session_output(const char *command, const char *option, const char *path)
+{
+	int fd;
+
+	if (!path || !strcmp(path, "-"))
+		return 0;
+	/* A FIFO without a reader is no error yet. */
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+	if (fd < 0 && errno != ENXIO)
+		return error(command, "%s %s: %s", option, path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
 	return 0;
 }
 

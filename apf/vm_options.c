@@ -128,7 +128,7 @@ void vm_options_finish(struct vm_options *o)
 	if (!o->nr_marks)
 		o->marks[o->nr_marks++] = "@apf ";
 	if (!o->serial)
-		o->serial = o->json && !strcmp(o->json, "-") ? "/dev/stderr" : "-";
+		o->serial = "-";
 }
 
 uint64_t vm_options_end(const struct vm_options *o, uint64_t start_ns)

@@ -35,5 +35,5 @@ const char *member_text(struct json_object *o, const char *key)
 {
 	struct json_object *v;
 
-	return json_object_object_get_ex(o, key, &v) ? json_object_get_string(v) : "?";
+	return json_object_object_get_ex(o, key, &v) && v ? json_object_get_string(v) : "?";
 }

@@ -22,6 +22,7 @@
 
 #define PROGRESS_FIRST_NS	2000000000u
 #define PROGRESS_NS		500000000u
+#define ACCEPT_AGAIN_NS		200000000u
 
 static int set_address(struct sockaddr_un *a, const char *path)
 {
@@ -324,6 +325,9 @@ static void accept_client(struct control *c)
 {
 	int fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+	/* The client still waits in the queue, and poll would say so again and again. */
+	if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		c->accept_ns = vmm_now_ns() + ACCEPT_AGAIN_NS;
 	for (unsigned int i = 0; fd >= 0 && i < CONTROL_CLIENTS; i++) {
 		if (c->clients[i].fd >= 0)
 			continue;
@@ -339,7 +343,7 @@ unsigned int control_fds(const struct control *c, struct pollfd *fds)
 {
 	unsigned int n = 0;
 
-	if (c->listen_fd >= 0)
+	if (c->listen_fd >= 0 && vmm_now_ns() >= c->accept_ns)
 		fds[n++] = (struct pollfd){ .fd = c->listen_fd, .events = POLLIN };
 	for (unsigned int i = 0; i < CONTROL_CLIENTS; i++)
 		if (c->clients[i].fd >= 0)

@@ -37,6 +37,7 @@ struct control {
 	struct vmm *vm;
 	uint64_t start_ns;
 	int listen_fd;		/* -1: no socket */
+	uint64_t accept_ns;	/* not before: there was no descriptor left for a client */
 	char *path;
 	dev_t dev;		/* the file that is ours, once ino is not 0 */
 	ino_t ino;

@@ -38,8 +38,8 @@ static int open_kvm(struct vmm *vm)
 
 	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (vm->kvm_fd < 0)
-		return apf_error_set(-errno, "vmm: /dev/kvm: %s; `apf doctor` says more",
-				     strerror(errno));
+		return apf_error_set(-errno, "vmm: /dev/kvm: %s%s", strerror(errno),
+				     errno == EMFILE || errno == ENFILE ? "" : "; `apf doctor` says more");
 	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, vmm_machine_vm_type(vm->kvm_fd));
 	if (vm->vm_fd < 0)
 		return apf_error_set(-errno, "vmm: KVM_CREATE_VM: %s", strerror(errno));
@@ -54,6 +54,9 @@ static int open_kvm(struct vmm *vm)
 	return 0;
 }
 
+/* KVM counts a slot's pages in 31 bits. */
+#define SLOT_MAX	(1ull << 43)
+
 static int init_mem(struct vmm *vm)
 {
 	struct apf_mem_config mc = {
@@ -64,8 +67,12 @@ static int init_mem(struct vmm *vm)
 		.done = apf_kvm_pages_done,
 		.ctx = &vm->apf,
 	};
-	int err = apf_mem_create(&mc, &vm->mem);
+	int err;
 
+	if (vm->cfg.mem_size >= SLOT_MAX)
+		return apf_error_set(-EINVAL, "vmm: %llu bytes of memory; KVM takes less than %llu (8 TiB) in "
+				     "one piece", (unsigned long long)vm->cfg.mem_size, SLOT_MAX);
+	err = apf_mem_create(&mc, &vm->mem);
 	if (err)
 		return err;
 	vm->cfg.store = NULL;	/* now the memory's */

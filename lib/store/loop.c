@@ -274,9 +274,10 @@ static int ring_init(struct apf_loop *l)
 		r = io_uring_queue_init_params(SQ_ENTRIES, &l->ring, &p);
 	}
 	if (r < 0)
-		return apf_error_set(r, "io_uring is not available (%s); is it switched off by "
-				     "sysctl kernel.io_uring_disabled or a seccomp filter?",
-				     strerror(-r));
+		return apf_error_set(r, "io_uring is not available (%s)%s", strerror(-r),
+				     r != -EPERM && r != -ENOSYS ? "" :
+				     "; is it switched off by sysctl kernel.io_uring_disabled or a "
+				     "seccomp filter?");
 	r = io_uring_register_iowq_max_workers(&l->ring, workers);
 	if (r < 0) {
 		io_uring_queue_exit(&l->ring);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -132,6 +133,51 @@ static void test_only_the_owner_can_connect(void **state)
 	control_close(&control);
 }
 
+/* What poll would be asked: is the socket among it? */
+static bool is_listening(void)
+{
+	struct pollfd fds[1 + CONTROL_CLIENTS];
+	const unsigned int n = control_fds(&control, fds);
+
+	for (unsigned int i = 0; i < n; i++)
+		if (fds[i].fd == control.listen_fd)
+			return true;
+	return false;
+}
+
+static void serve(void)
+{
+	struct pollfd fds[1 + CONTROL_CLIENTS];
+	const unsigned int n = control_fds(&control, fds);
+
+	poll(fds, n, 1000);
+	control_serve(&control, fds, n);
+}
+
+static void test_without_descriptors_for_a_client_nothing_spins(void **state)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct rlimit old, none;
+
+	check(open_control("c"));
+	strcpy(a.sun_path, in_folder("c"));
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){ .rlim_cur = 3, .rlim_max = old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	serve();
+	setrlimit(RLIMIT_NOFILE, &old);
+	assert_int_equal(control.clients[0].fd, -1);
+	assert_false(is_listening());
+	while (!is_listening())		/* not for ever */
+		usleep(1000);
+	serve();
+	assert_int_not_equal(control.clients[0].fd, -1);
+	close(fd);
+	control_close(&control);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -141,6 +187,7 @@ int main(void)
 		cmocka_unit_test(test_a_socket_that_is_listened_on_stays),
 		cmocka_unit_test(test_at_the_end_only_our_own_socket_is_removed),
 		cmocka_unit_test(test_only_the_owner_can_connect),
+		cmocka_unit_test(test_without_descriptors_for_a_client_nothing_spins),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

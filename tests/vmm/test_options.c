@@ -78,17 +78,28 @@ static void test_options_of_a_vm(void **state)
 	assert_int_equal(vm_option(&o, OPT_MARK, "m", "run"), EXIT_USAGE);
 }
 
+static void check_serial(const struct vm_options *o, int fd)
+{
+	struct session s;
+
+	assert_int_equal(session_open(&s, o, "run", 0), 0);
+	assert_int_equal(s.serial_fd, fd);
+}
+
 static void test_defaults_keep_stdout_for_one_thing(void **state)
 {
-	struct vm_options serial = { 0 }, json = { .json = "-" }, both = { .json = "file" };
+	struct vm_options serial = { 0 }, json = { .json = "-" }, both = { .json = "/tmp/apf-options.json" };
 
 	vm_options_finish(&serial);
 	vm_options_finish(&json);
 	vm_options_finish(&both);
 	assert_string_equal(serial.serial, "-");
 	assert_string_equal(serial.marks[0], "@apf ");
-	assert_string_equal(json.serial, "/dev/stderr");
-	assert_string_equal(both.serial, "-");
+	check_serial(&serial, STDOUT_FILENO);
+	check_serial(&json, STDERR_FILENO);
+	unlink("/tmp/apf-options.json");
+	check_serial(&both, STDOUT_FILENO);
+	assert_int_equal(unlink("/tmp/apf-options.json"), 0);	/* it can be written, as is known now */
 }
 
 static int call(int (*cmd)(int, char **, uint64_t), const char *const *words)
