@@ -49,7 +49,7 @@ static int open_store(const struct paging_options *p, const char *spec, struct a
 	if (!p->latency)
 		return apf_store_open(spec, store);
 	if (asprintf(&all, "latency:%s,%s", p->latency, spec) < 0)
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "--store: out of memory");
 	err = apf_store_open(all, store);
 	free(all);
 	return err;

@@ -77,7 +77,7 @@ static int run(const struct restore *r, const struct vmm_snapshot *snap, struct 
 	if (!cfg.abi)
 		cfg.abi = snap->vm.abi;
 	if (!r->store && asprintf(&spec, "file:%s/ram", r->dir) < 0)
-		return failed("restore", -ENOMEM);
+		return error("restore", "out of memory");
 	code = paging_run(&r->paging, s, &cfg, r->store ? r->store : spec, load, snap);
 	free(spec);
 	return code;
@@ -94,7 +94,7 @@ static int restore(const struct restore *r, uint64_t start_ns)
 
 	if (!snap || asprintf(&path, "%s/state", r->dir) < 0) {
 		free(snap);
-		return failed("restore", -ENOMEM);
+		return error("restore", "out of memory");
 	}
 	err = vmm_read_file(path, VMM_SNAPSHOT_BYTES_MAX, &bytes, &len);
 	if (!err)

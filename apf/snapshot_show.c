@@ -92,7 +92,8 @@ static struct json_object *show_vcpu(const struct vmm_snapshot *snap, uint32_t i
 	void *mem = aligned_alloc(64, size);
 	struct apf_vcpu_stats stats;
 	struct apf_vcpu *v;
-	int err = mem ? apf_vcpu_init(mem, size, &cfg, &reader_ops, NULL, &v) : -ENOMEM;
+	int err = mem ? apf_vcpu_init(mem, size, &cfg, &reader_ops, NULL, &v)
+		      : apf_error_set(-ENOMEM, "out of memory");
 
 	if (!err)
 		err = apf_vcpu_load(v, b->data, b->len);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include <apf/error.h>
+
 #include "kvm_speed.h"
 
 #define PML4		0x1000u
@@ -40,7 +42,7 @@ int tiny_init_vcpu(struct tiny_vm *vm)
 	int err = 0;
 
 	if (!t)
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "a test VM could not run: out of memory");
 	t->nent = room;
 	if (ioctl(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, t) < 0 ||
 	    ioctl(vm->vcpu_fd, KVM_SET_CPUID2, t) < 0)

@@ -63,7 +63,8 @@ int vmm_read_file(const char *path, size_t max, void **bytes, size_t *len)
 	if (err)
 		return err;
 	*bytes = malloc(*len + 1);
-	err = *bytes ? read_all(fd, *bytes, *len, path) : -ENOMEM;
+	err = *bytes ? read_all(fd, *bytes, *len, path)
+		      : apf_error_set(-ENOMEM, "%s: no memory for its %zu bytes", path, *len);
 	if (err) {
 		free(*bytes);
 		*bytes = NULL;

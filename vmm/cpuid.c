@@ -126,7 +126,7 @@ int vmm_cpuid_init(struct vmm_vcpu *v)
 	int err;
 
 	if (!t)
-		return -EIO;
+		return apf_error_set(-EIO, "vmm: KVM does not say which CPUID it supports");
 	for (uint32_t i = 0; i < t->nent; i++) {
 		topology |= is_topology(t->entries[i].function);
 		if (is_topology(t->entries[i].function))
@@ -148,7 +148,7 @@ int vmm_cpuid_load(struct vmm_vcpu *v, const struct vmm_bytes *bytes)
 	int err;
 
 	if (!t)
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "vmm: out of memory");
 	memcpy(t, bytes->data, bytes->len < table_size(ENTRIES_MAX) ? bytes->len : sizeof(*t));
 	if (t->nent > ENTRIES_MAX || bytes->len != table_size(t->nent))
 		err = apf_error_set(-EINVAL, "snapshot: section cpuid[%u]: %u entries in %zu bytes",
@@ -165,7 +165,7 @@ int vmm_cpuid_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
 	int err = 0;
 
 	if (!t)
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "vmm: out of memory");
 	t->nent = ENTRIES_MAX;
 	if (ioctl(v->fd, KVM_GET_CPUID2, t) < 0)
 		err = apf_error_set(-errno, "vmm: KVM_GET_CPUID2: %s", strerror(errno));

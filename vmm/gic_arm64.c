@@ -110,7 +110,7 @@ static int save(struct vmm *vm, unsigned int cpu, bool of_vcpu, struct vmm_snaps
 {
 	struct vmm_gic_reg *regs = calloc(REGS_MAX, sizeof(*regs));
 	size_t n = 0;
-	int err = regs ? 0 : -ENOMEM;
+	int err = regs ? 0 : apf_error_set(-ENOMEM, "vmm: out of memory");
 
 	for (unsigned int i = 0; !err && i < VMM_GIC_RANGES; i++)
 		if (vmm_gic_ranges[i].of_vcpu == of_vcpu)

@@ -8,13 +8,15 @@
 
 #include <linux/serial_reg.h>
 
+#include <apf/error.h>
+
 #include "console.h"
 
 int vmm_serial_init(struct vmm_serial *s, const char *input, size_t input_len)
 {
 	s->input = malloc(input_len + 1);
 	if (!s->input)
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "vmm: out of memory");
 	memcpy(s->input, input_len ? input : "", input_len);
 	s->input_len = input_len;
 	s->input_pos = 0;
@@ -91,7 +93,7 @@ int vmm_serial_feed(struct vmm_serial *s, const char *input, size_t len)
 		update_irq(s);
 	}
 	pthread_mutex_unlock(&s->lock);
-	return all ? 0 : -ENOMEM;
+	return all ? 0 : apf_error_set(-ENOMEM, "vmm: out of memory");
 }
 
 uint8_t vmm_serial_read(struct vmm_serial *s, unsigned int offset)

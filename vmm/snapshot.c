@@ -254,7 +254,7 @@ static uint8_t *grow(struct vmm_snapshot_writer *w, size_t more)
 		uint8_t *data = realloc(w->data, room);
 
 		if (!data) {
-			w->err = -ENOMEM;
+			w->err = apf_error_set(-ENOMEM, "snapshot: out of memory");
 			return NULL;
 		}
 		w->data = data;
@@ -292,7 +292,7 @@ int vmm_snapshot_finish(struct vmm_snapshot_writer *w)
 	size_t pos = sizeof(h);
 
 	if (w->err)
-		return apf_error_set(w->err, "snapshot: out of memory");
+		return w->err;
 	for (uint32_t i = 0; i < w->sections; i++) {
 		uint8_t *at = w->data + pos;
 		struct section_header *s = (struct section_header *)at;

@@ -110,7 +110,7 @@ struct vmm_snapshot_writer {
 	uint8_t *data;
 	size_t len, room;
 	uint32_t sections;
-	int err;		/* the first -ENOMEM; later calls do nothing */
+	int err;		/* the first -ENOMEM, with an apf_error; later calls do nothing */
 };
 
 /*

@@ -134,7 +134,7 @@ static int init_vcpus(struct vmm *vm)
 {
 	vm->vcpus = calloc(vm->cfg.cpus, sizeof(*vm->vcpus));
 	if (!vm->vcpus)
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "vmm: out of memory");
 	for (unsigned int i = 0; i < vm->cfg.cpus; i++)
 		vm->vcpus[i] = (struct vmm_vcpu){ .vm = vm, .id = i, .fd = -1 };
 	for (unsigned int i = 0; i < vm->cfg.cpus; i++) {
@@ -158,7 +158,7 @@ int vmm_create(const struct vmm_config *cfg, struct vmm **out)
 
 	if (!vm) {
 		apf_store_close(cfg->store);
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "vmm: out of memory");
 	}
 	vm->cfg = *cfg;
 	if (!vm->cfg.abi)
