@@ -39,25 +39,19 @@ uint64_t conf_blocked(struct conf_vm *vm)
 	return host_stats(vm).msi_blocked;
 }
 
-static struct apf_mem_stats mem_stats(struct conf_vm *vm)
+static struct conf_pages pages(struct conf_vm *vm)
 {
-	struct apf_mem_stats s = { 0 };
-
-	if (vm->vm)
-		apf_mem_stats(vmm_mem(vm->vm), &s);
-	return s;
+	return *vm->c->trouble ? (struct conf_pages){ 0 } : vm->c->host->pages(vm);
 }
 
 uint32_t conf_in_flight(struct conf_vm *vm, bool most)
 {
-	const struct apf_mem_stats s = mem_stats(vm);
-
-	return (most ? s.max_in_flight : s.in_flight) / vm->c->chunk;
+	return most ? pages(vm).most : pages(vm).in_flight;
 }
 
 uint64_t conf_fetched(struct conf_vm *vm)
 {
-	return (mem_stats(vm).fetched - vm->preloaded) / vm->c->chunk;
+	return pages(vm).fetched;
 }
 
 /* --- tokens --- */

@@ -6,6 +6,11 @@
 
 static const char *const verdicts[] = { "SKIP", "PASS", "FAIL", "DIFFERS" };
 
+static const char *host_name(const struct conf *c)
+{
+	return c->host->inside ? vmm_delivery_name(c->delivery) : "command";
+}
+
 /* What was seen, or why nothing. */
 static const char *reason(const struct conf *c, unsigned int i)
 {
@@ -29,7 +34,7 @@ static void print_tap(struct conf_report *r, const struct conf *c, unsigned int 
 	const enum conf_verdict v = c->found[i].verdict;
 
 	fprintf(r->out, "%s %u - %s_%s_%s%s%s%s\n", v == CONF_FAIL ? "not ok" : "ok", ++r->number,
-		conf_rows[i].id, c->gen->name, vmm_delivery_name(c->delivery),
+		conf_rows[i].id, c->gen->name, host_name(c),
 		v == CONF_DIFFERS ? "_differs_as_known" : "", v == CONF_UNSEEN ? " # SKIP " : "",
 		v == CONF_UNSEEN ? reason(c, i) : "");
 	if (v > CONF_PASS)
@@ -70,11 +75,11 @@ void conf_report(struct conf_report *r, const struct conf *c)
 	}
 	fprintf(r->out, "%sconformance %s/%s: %u pass, %u fail, %u differ, %u skip\n",
 		r->tap ? "# " : "",
-		c->gen->name, vmm_delivery_name(c->delivery), count[CONF_PASS], count[CONF_FAIL],
+		c->gen->name, host_name(c), count[CONF_PASS], count[CONF_FAIL],
 		count[CONF_DIFFERS], count[CONF_UNSEEN]);
 	fflush(r->out);
 	add_text(o, "abi", c->gen->name);
-	add_text(o, "delivery", vmm_delivery_name(c->delivery));
+	add_text(o, "delivery", host_name(c));
 	json_object_object_add(o, "rows", rows);
 	json_object_array_add(r->variants, o);
 	r->failed += count[CONF_FAIL];
