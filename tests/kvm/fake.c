@@ -17,12 +17,21 @@
 
 struct fake fake;
 
-static bool is_pending(int signal)
+static bool any_pending(uint64_t among)
 {
+	uint64_t pending = 0;
 	sigset_t set;
 
 	sigpending(&set);
-	return sigismember(&set, signal);
+	memcpy(&pending, &set, sizeof(pending));
+	return pending & among;
+}
+
+/* One thread is all there is. */
+int pthread_kill(pthread_t thread, int signal)
+{
+	fake.signals++;
+	return (int)syscall(SYS_tgkill, getpid(), gettid(), signal);
 }
 
 /* As after power-on, but in 64-bit user mode with all that an NP wants. */
@@ -64,6 +73,11 @@ static void into_guest(struct fake *g)
 	g->run->kvm_dirty_regs = 0;
 	g->regs.rip += g->in_store;
 	g->in_store = false;
+	if (g->in_read) {
+		memcpy(&g->read, g->run->mmio.data, sizeof(g->read));
+		g->regs.rip++;
+	}
+	g->in_read = false;
 	if (!g->in_msr)
 		return;
 	g->in_msr = false;
@@ -143,6 +157,28 @@ static int memory_fault(struct fake *g, uint64_t page)
 	return -EFAULT;
 }
 
+/* A write's instruction is through when KVM tells of it, a read's is not. */
+static int emulated(struct fake *g, const struct step *s)
+{
+	uint64_t gpa = GPA(s->a) + 8;
+
+	if (!g->here[s->a] && s->what == DO_FETCH) {
+		g->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+		g->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+		return 0;
+	}
+	g->regs.rip += s->what == DO_WRITE || g->here[s->a];
+	if (g->here[s->a])
+		return 1;
+	g->run->exit_reason = KVM_EXIT_MMIO;
+	g->run->mmio.phys_addr = gpa;
+	g->run->mmio.len = sizeof(s->b);
+	g->run->mmio.is_write = s->what == DO_WRITE;
+	memcpy(g->run->mmio.data, &s->b, sizeof(s->b));
+	g->in_read = s->what == DO_READ;
+	return 0;
+}
+
 /* 1: the guest goes on; else what KVM_RUN returns. */
 static int step(struct fake *g, const struct step *s)
 {
@@ -160,6 +196,10 @@ static int step(struct fake *g, const struct step *s)
 		if (!g->here[s->a])
 			return memory_fault(g, s->a);
 		break;
+	case DO_READ:
+	case DO_WRITE:
+	case DO_FETCH:
+		return emulated(g, s);
 	case DO_HLT:
 		g->mp_state = KVM_MP_STATE_HALTED;
 		break;
@@ -191,7 +231,8 @@ static int run(struct fake *g)
 	while (r > 0) {
 		if (g->mp_state == KVM_MP_STATE_HALTED && g->interrupt)
 			g->mp_state = KVM_MP_STATE_RUNNABLE;
-		if (is_pending(KICK)) {
+		if (any_pending(~g->mask) || g->run->immediate_exit || g->handler_ran) {
+			g->handler_ran = false;
 			r = -EINTR;
 		} else if (g->mp_state == KVM_MP_STATE_HALTED) {
 			let_world_go_on(g);
@@ -209,7 +250,10 @@ int sigwaitinfo(const sigset_t *set, siginfo_t *info)
 {
 	static const struct timespec now;
 
-	while (!is_pending(KICK))
+	uint64_t among;
+
+	memcpy(&among, set, sizeof(among));
+	while (!any_pending(among))
 		let_world_go_on(&fake);
 	return sigtimedwait(set, info, &now);
 }
@@ -298,6 +342,7 @@ static int vcpu_ioctl(struct fake *g, unsigned long request, void *arg)
 	case KVM_RUN:
 		return run(g);
 	case KVM_SET_SIGNAL_MASK:
+		memcpy(&g->mask, ((struct kvm_signal_mask *)arg)->sigset, sizeof(g->mask));
 		return 0;
 	case KVM_GET_REGS:
 		memcpy(arg, &g->regs, sizeof(g->regs));
@@ -373,6 +418,13 @@ int ioctl(int fd, unsigned long request, ...)
 	return -1;
 }
 
+static void on_signal(void *ctx, uint32_t vcpu_id, const siginfo_t *si)
+{
+	assert_ptr_equal(ctx, &fake);
+	assert_int_equal(si->si_signo, SIGUSR2);
+	fake.on_signal++;
+}
+
 int fake_create(enum apf_abi_id abi, enum apf_delivery delivery)
 {
 	struct apf_kvm_slot slot = { .gpa = FAKE_GPA, .size = sizeof(fake.ram),
@@ -383,8 +435,15 @@ int fake_create(enum apf_abi_id abi, enum apf_delivery delivery)
 				      .max_outstanding = 8, .kick_signal = KICK,
 				      .msr_exits = KVM_MSR_EXIT_REASON_UNKNOWN,
 				      .merge_msr_filter = fake.merge_msr_filter };
-	int err = apf_kvm_create(&cfg, &fake.k);
+	int err;
 
+	if (fake.vmm_signals) {
+		cfg.on_signal = on_signal;
+		cfg.on_signal_ctx = &fake;
+		sigemptyset(&cfg.signals);
+		sigaddset(&cfg.signals, SIGUSR2);
+	}
+	err = apf_kvm_create(&cfg, &fake.k);
 	if (err)
 		return err;
 	power_on(&fake);

@@ -38,8 +38,8 @@ struct fake;
 
 /* What the guest does; a list of steps ends with EXIT. */
 struct step {
-	enum { DO_EXIT, DO_TOUCH, DO_WRMSR, DO_RDMSR, DO_HLT, DO_CALL, DO_STORE,
-	       DO_EFAULT } what;
+	enum { DO_EXIT, DO_TOUCH, DO_WRMSR, DO_RDMSR, DO_HLT, DO_CALL, DO_READ, DO_WRITE,
+	       DO_FETCH, DO_STORE, DO_EFAULT } what;
 	uint64_t a, b;
 	void (*call)(struct fake *g);
 };
@@ -51,6 +51,10 @@ struct step {
 #define HLT		{ .what = DO_HLT }
 #define STORE(gpa, v)	{ .what = DO_STORE, .a = (gpa), .b = (v) }	/* by KVM's emulator, as MMIO */
 #define EFAULT_ON(page)	{ .what = DO_EFAULT, .a = (page) }	/* KVM's own access, if it is missing */
+/* By KVM's emulator, to which a missing page is a device; or an instruction it cannot fetch. */
+#define EMULATED_READ(page)	{ .what = DO_READ, .a = (page) }
+#define EMULATED_WRITE(page, v)	{ .what = DO_WRITE, .a = (page), .b = (v) }
+#define EMULATED_FETCH(page)	{ .what = DO_FETCH, .a = (page) }
 #define CALL(function)	{ .what = DO_CALL, .call = (function) }	/* happens while the guest runs */
 
 struct fake {
@@ -71,12 +75,15 @@ struct fake {
 	bool hlt_exits_off;		/* KVM_CAP_X86_DISABLE_EXITS */
 	struct kvm_cpuid_entry2 cpuid[FAKE_LEAVES];	/* [0] to [2]: hypervisors', 1, 0x80000001 */
 	bool kick_at_trap;		/* apf_kvm_kick while the next trap is taken */
-	bool in_msr, in_store;		/* the guest waits for the answer to its access */
+	bool in_msr, in_store, in_read;	/* the guest waits for the answer to its access */
 	bool readonly;			/* RAM is a ROM */
 	bool msrs_refused;		/* KVM_GET_MSRS fails */
 	bool merge_msr_filter;		/* as apf_kvm_config has it */
 	unsigned int unnamed;		/* so many traps come without an address */
 	uint64_t msr_exits;		/* the mask that KVM was given */
+	uint64_t mask;			/* signals that KVM_RUN does not let in */
+	bool handler_ran;		/* of a signal that the thread does not block: KVM_RUN ends */
+	bool vmm_signals;		/* SIGUSR2 is the VMM's */
 	bool interrupt;			/* one is pending in the APIC */
 	bool no_thread;			/* the vCPU is not attached when it is made */
 	bool one_task;			/* at an NP the step is tried again; else the next one is run */
@@ -94,16 +101,21 @@ struct fake {
 	uint64_t cr2;			/* of the last one */
 	unsigned int interrupts;	/* served */
 	unsigned int gps;		/* accesses to registers that raised #GP */
-	uint64_t read;			/* by the last RDMSR */
+	uint64_t read;			/* by the last RDMSR or emulated access */
 	unsigned int msis;		/* accepted */
 	struct kvm_msi msi;		/* the last one tried */
 	uint32_t msi_token;		/* the area's token word when it came */
+
+	/* What the VMM's thread saw. */
+	unsigned int signals;		/* sent to it */
+	unsigned int on_signal;		/* calls */
 
 	/* Memory. */
 	uint8_t ram[FAKE_PAGES * 4096];
 	bool here[FAKE_PAGES], lost[FAKE_PAGES];
 	unsigned int wanted[FAKE_PAGES];	/* asked for while it was missing */
 	unsigned int full;		/* so many wants find the queue full */
+	unsigned int refused;		/* did */
 	uint64_t comes;			/* on being asked for, this page is here at the second look */
 	void (*later)(void *arg);	/* the timer, when it is armed */
 	void *later_arg;

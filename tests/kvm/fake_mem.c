@@ -37,6 +37,8 @@ int apf_mem_want(struct apf_mem *m, uint64_t page)
 
 	if (g->full) {
 		g->full--;
+		if (++g->refused > 1000)
+			fail_msg("the queue is asked for ever");
 		return -EAGAIN;
 	}
 	if (g->lost[page])

@@ -6,12 +6,15 @@ STAND_IN = "tests/kvm/test-kvm-stand-in"
 LOAD = "tests/kvm/test-kvm-load"
 HALT_TEST = "tests/kvm/test-kvm-halt"
 GPA_TEST = "tests/kvm/test-kvm-gpa_cache"
+LIFE = "tests/kvm/test-kvm-life"
+WAITS = "tests/kvm/test-kvm-waits"
 
 X86_VM = "lib/kvm/x86/setup.c"
 X86 = "lib/kvm/x86/regs.c"
 CPUID = "lib/kvm/x86/cpuid.c"
 MSR = "lib/kvm/x86/msr.c"
 LINK = "lib/kvm/link.c"
+VCPU = "lib/kvm/vcpu.c"
 RUN = "lib/kvm/run.c"
 STATE = "lib/kvm/state.c"
 HALT = "lib/kvm/x86/halt.c"
@@ -164,4 +167,20 @@ MUTANTS = [
     ("N10 L6", LINK, "apf_link_page_over",
      "return res < 0 ? apf_vcpu_page_failed(v->engine, gfn.nr)",
      "return res < 0 ? 0", [VCPU_TEST]),
+    # No row: a vCPU that goes from thread to thread, and away.
+    ("life", VCPU, "apf_kvm_vcpu_detach", "atomic_store(&v->attached, false);", "", [LIFE]),
+    ("life", VCPU, "apf_kvm_vcpu_attach", "if (atomic_load(&v->asked) & ASK_OUT)", "if (0)", [LIFE]),
+    ("life", VCPU, "apf_kvm_vcpu_remove", "v->bound = false;", "", [LIFE]),
+    # No row: whatever a vCPU waits for, the VMM gets its thread, and the access goes on later.
+    ("waits", RUN, "took_signal", "& ASK_OUT ? -EINTR : GO_ON", "& ASK_OUT ? GO_ON : GO_ON", [WAITS]),
+    ("waits", RUN, "took_signal", "cfg->on_signal(cfg->on_signal_ctx, v->id, si);", "", [WAITS]),
+    ("waits", RUN, "need_page", "apf_link_fault(v, page, &f, &d);", "(void)f, (void)d;", [WAITS]),
+    ("waits", RUN, "need_page", "v->fetched++;", "", [WAITS]),
+    ("waits", RUN, "go_on_with", "if (r >= 0) apf_doing_step(v, RUNS);", "apf_doing_step(v, RUNS);",
+     [WAITS]),
+    ("waits", RUN, "interrupted", "return err == -EAGAIN ? GO_ON : err;", "return GO_ON;", [WAITS]),
+    ("waits", STATE, "apf_kvm_vcpu_save", "if (apf_kvm_vcpu_pending(v)) return 0;", "", [WAITS]),
+    ("waits", "lib/kvm/x86/emul.c", "apf_x86_mmio", "run->mmio.is_write ? ", "0 ? ", [WAITS]),
+    ("waits V1", "lib/engine/fault.c", "decide", "if (f->by_kvm) return APF_WHY_KVM;", "", [WAITS]),
+    ("waits C5", RUN, "ask_for", "if (err) return err;", "", [WAITS]),
 ]
