@@ -181,7 +181,9 @@ void apf_link_fault(struct apf_kvm_vcpu *v, struct ram_page page, struct apf_fau
 		}
 	}
 	r = apf_page_want(v->k, page);
-	if (r && r != -EAGAIN)
+	if (r == -EAGAIN)	/* it has come and was given back: the access is tried again */
+		r = 1;
+	if (r)
 		apf_link_act(v, apf_link_page_over(v, gfn, r));
 	else
 		count_outstanding(v);

@@ -177,6 +177,7 @@ static void *run_other(void *arg)
 	vcpu->result = apf_kvm_vcpu_attach(vcpu->v);
 	if (!vcpu->result)
 		vcpu->result = run_vm(vcpu);
+	apf_kvm_vcpu_detach(vcpu->v);
 	return NULL;
 }
 
