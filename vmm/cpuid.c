@@ -149,7 +149,7 @@ int vmm_cpuid_load(struct vmm_vcpu *v, const struct vmm_bytes *bytes)
 
 	if (!t)
 		return apf_error_set(-ENOMEM, "vmm: out of memory");
-	memcpy(t, bytes->data, bytes->len < table_size(ENTRIES_MAX) ? bytes->len : sizeof(*t));
+	memcpy(t, bytes->data, bytes->len <= table_size(ENTRIES_MAX) ? bytes->len : sizeof(*t));
 	if (t->nent > ENTRIES_MAX || bytes->len != table_size(t->nent))
 		err = apf_error_set(-EINVAL, "snapshot: section cpuid[%u]: %u entries in %zu bytes",
 				    v->id, t->nent, bytes->len);
@@ -157,6 +157,17 @@ int vmm_cpuid_load(struct vmm_vcpu *v, const struct vmm_bytes *bytes)
 		err = set(v, t);
 	free(t);
 	return err;
+}
+
+/* How many entries KVM has filled: before Linux 6.3 it leaves the number as it was given. */
+static uint32_t filled(const struct kvm_cpuid2 *t)
+{
+	static const struct kvm_cpuid_entry2 none;
+	uint32_t n = t->nent;
+
+	while (n && !memcmp(&t->entries[n - 1], &none, sizeof(none)))
+		n--;
+	return n;
 }
 
 int vmm_cpuid_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
@@ -167,10 +178,12 @@ int vmm_cpuid_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w)
 	if (!t)
 		return apf_error_set(-ENOMEM, "vmm: out of memory");
 	t->nent = ENTRIES_MAX;
-	if (ioctl(v->fd, KVM_GET_CPUID2, t) < 0)
+	if (ioctl(v->fd, KVM_GET_CPUID2, t) < 0) {
 		err = apf_error_set(-errno, "vmm: KVM_GET_CPUID2: %s", strerror(errno));
-	else
+	} else {
+		t->nent = filled(t);
 		vmm_snapshot_add(w, VMM_SEC_CPUID, v->id, t, table_size(t->nent));
+	}
 	free(t);
 	return err;
 }
