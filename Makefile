@@ -6,6 +6,7 @@
 #               with HOST=lab HOSTKERNEL=newest the lab's own kernel is Debian's newest
 #   make run ARCH=arm64   the same with an arm64 guest (the test kernel), built in build-arm64/; on an
 #               arm64 machine ARCH is not needed
+#   make check  for daily work, at most 5 minutes: build, unit tests, a short fuzz, one guest in the lab
 #   make test   every test; ends with "N passed, N failed, N skipped"
 #   make clean  removes what was built, but keeps what was downloaded
 
@@ -25,7 +26,7 @@ CROSS = $(filter-out $(if $(filter aarch64,$(shell uname -m)),arm64,x86),$(ARCH)
 BUILD = build$(CROSS:%=-%)
 $(if $(filter-out arm64,$(CROSS)),$(error ARCH=$(ARCH): guests here are arm64 ones, or this machine's kind))
 
-.PHONY: all run test setup build clean
+.PHONY: all run check test setup build clean
 all: build
 
 setup:
@@ -41,6 +42,10 @@ run: build
 	@echo "== running"
 	@lab/job N=$(N) LATENCY=$(LATENCY) MEM=$(MEM) CPUS=$(CPUS) PAGES=$(PAGES) ARCH=$(ARCH) \
 		GUEST=$(GUEST) HOST=$(HOST) HOSTKERNEL=$(HOSTKERNEL) SLICE=$(SLICE)
+
+check: build
+	@echo "== checking"
+	@tests/run --check
 
 test: build
 	@echo "== testing"

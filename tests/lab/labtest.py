@@ -17,7 +17,7 @@ ARM64 = os.uname().machine == "aarch64"
 MODES = ("sync", "user") if ARM64 else ("sync", "kernel", "user")
 LAB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lab")
 MEM = "256M"
-SECONDS = 240       # until a VM counts as stuck
+SECONDS = 480       # until a VM counts as stuck
 
 
 def linux_cmdline():
@@ -79,11 +79,17 @@ class Lab:
             process.wait()
             raise Failed(f"did not end within {seconds} s") from gone
 
+    def wait_for_control(self, vm, control):
+        """Until a background apf listens there."""
+        while not os.path.exists(control):
+            demand(vm.poll() is None, f"apf ended early: {self.log()}")
+            time.sleep(0.1)
+
     def log(self):
         with open(self.path("background.log"), encoding="utf-8", errors="replace") as f:
             return f.read()[-800:]
 
-    def snapshot(self, name, tasks, pages, delivery="user", extra="", cpus=1, options=()):
+    def snapshot(self, name, tasks, pages, delivery="user", extra="", cpus=2, options=()):
         """Boots a guest, fills its memory, takes a snapshot; returns its folder."""
         folder, control, report = self.path(name), self.path(name + ".sock"), self.path("run.json")
         cmdline = f"{self.cmdline} tasks={tasks} pages={pages} {extra}"
@@ -93,11 +99,7 @@ class Lab:
                         "--mem", MEM, "--cpus", cpus, "--delivery", delivery, "--control", control,
                         "--json", report, "--timeout", SECONDS, *options)
         try:
-            for _ in range(300):
-                if os.path.exists(control) or vm.poll() is not None:
-                    break
-                time.sleep(0.1)
-            demand(vm.poll() is None, f"apf run ended early: {self.log()}")
+            self.wait_for_control(vm, control)
             self.apf("snapshot", "--control", control, "--wait-for", "@apf ready", "--to", folder,
                      "--stop", "--timeout", SECONDS - 10)
             code = self.wait(vm)
@@ -169,6 +171,17 @@ class Lab:
 
     def drop(self, folder):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def until_met(attempts):
+    """The first of some attempts at what depends on who is faster; the last one's words if none succeeds."""
+    *early, last = attempts
+    for attempt in early:
+        try:
+            return attempt()
+        except Failed:
+            pass
+    return last()
 
 
 def numbers(result, line):
