@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A guest that is booted, saved and lazily restored by the apf command, for checks and measurements.
 
-Each check prints "ok - ..." or "not ok - ...". The lab's emulated processor loses a guest, or itself,
-every now and then (x86: about once in forty restores). So a check that fails is tried a second time,
-and says so; and --done names a file that keeps what has been checked, for a run that goes on after
-L1 died.
+Each check prints "ok - ..." or "not ok - ...". An emulated processor may lose a guest, or itself (x86's with
+several CPUs does, about once in forty restores). So a check that fails is tried a second time, and says
+so; and --done names a file that keeps what has been checked, for a run that goes on after L1 died.
 """
 import json
 import os
