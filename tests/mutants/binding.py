@@ -179,8 +179,9 @@ MUTANTS = [
     ("waits", RUN, "go_on_with", "if (r >= 0) apf_doing_step(v, RUNS);", "apf_doing_step(v, RUNS);",
      [WAITS]),
     ("waits", RUN, "interrupted", "return err == -EAGAIN ? GO_ON : err;", "return GO_ON;", [WAITS]),
-    ("waits", STATE, "apf_kvm_vcpu_save", "if (apf_kvm_vcpu_pending(v)) return 0;", "", [WAITS]),
-    ("waits", "lib/kvm/x86/emul.c", "apf_x86_mmio", "run->mmio.is_write ? ", "0 ? ", [WAITS]),
+    ("waits", STATE, "apf_kvm_vcpu_save", "if (apf_kvm_vcpu_pending(v)) {", "if (0) {", [WAITS]),
+    ("waits", "lib/kvm/x86/emul.c", "apf_x86_mmio", "r = run->mmio.is_write ? ",
+     "r = 0 ? ", [WAITS]),
     ("waits V1", "lib/engine/fault.c", "decide", "if (f->by_kvm) return APF_WHY_KVM;", "", [WAITS]),
     ("waits C5", RUN, "ask_for", "if (err) return err;", "", [WAITS]),
 ]
