@@ -64,8 +64,6 @@ static int init_mem(struct vmm *vm)
 		.trap = !vm->cfg.store ? APF_TRAP_NONE
 			: vm->cfg.delivery == APF_DELIVERY_USER ? APF_TRAP_POISON : APF_TRAP_BLOCK,
 		.store = vm->cfg.store,
-		.done = apf_kvm_pages_done,
-		.ctx = &vm->apf,
 	};
 	int err;
 
@@ -111,7 +109,7 @@ static int init_apf(struct vmm *vm)
 	int err = apf_kvm_create(&kc, &k);
 
 	if (!err)
-		__atomic_store_n(&vm->apf, k, __ATOMIC_RELEASE);
+		vm->apf = k;
 	return err;
 }
 

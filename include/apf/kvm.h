@@ -53,8 +53,8 @@ struct apf_kvm_slot {
 
 struct apf_kvm_config {
 	int kvm_fd, vm_fd;		/* borrowed */
-	struct apf_mem *mem;		/* borrowed; its done callback must be apf_kvm_pages_done */
-	const struct apf_kvm_slot *slots;	/* copied; at most 8 */
+	struct apf_mem *mem;		/* borrowed; apf_kvm_create takes its done callback */
+	const struct apf_kvm_slot *slots;	/* copied; at most 8; no two share addresses or RAM */
 	unsigned int nr_slots;
 	enum apf_delivery delivery;
 	enum apf_abi_id abi;		/* the generation offered; 0 = the architecture's: x86 INT (the
@@ -89,7 +89,8 @@ struct apf_kvm_config {
  * Set up the VM: probes and enables the capabilities, installs the filter that brings
  * the guest's control writes here (x86: of MSRs; arm64: of SMCCC calls). x86: after
  * KVM_CREATE_IRQCHIP. Before the first vCPU runs. Memory slots are the VMM's to
- * register, with addresses in view A. 0; -EOPNOTSUPP: the host lacks something
+ * register, with addresses in view A. From its return on the memory tells the binding, and
+ * nobody else, of its pages (apf_mem_set_done). Not on the pager's thread. 0; -EOPNOTSUPP: the host lacks something
  * (apf_error says what; arm64: delivery KERNEL, which KVM has not); -EINVAL, -ENOMEM.
  */
 int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out);
@@ -98,12 +99,6 @@ int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out);
  * pager's callbacks into the binding).
  */
 void apf_kvm_destroy(struct apf_kvm *k);
-
-/*
- * The memory's done callback; ctx must be a `struct apf_kvm **` that holds NULL or
- * the VM (memory is created first).
- */
-void apf_kvm_pages_done(void *ctx, const struct apf_mem_done *d, unsigned int n);
 
 struct kvm_msr_filter;
 /*

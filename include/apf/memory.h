@@ -57,7 +57,8 @@ struct apf_mem_config {
 	uint64_t retry_ns;		/* first back-off, doubled each time; 0 = 10 ms */
 	/*
 	 * Pages have come or are lost; called on the pager's thread in batches, after
-	 * they are visible in A (C15). Must not block. May be NULL.
+	 * they are visible in A (C15). Must not block. May be NULL. Not for users of
+	 * apf_kvm_create, which puts its own there: see apf_mem_set_done.
 	 */
 	void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n);
 	void *ctx;
@@ -77,6 +78,15 @@ int apf_mem_create(const struct apf_mem_config *cfg, struct apf_mem **out);
  * due are dropped. Nobody may run on A or touch B any more.
  */
 void apf_mem_destroy(struct apf_mem *m);
+
+/*
+ * Change done and ctx of the configuration. When this returns, the old function is not running
+ * and is not called again; all pages that are asked for from then on are told to the new one
+ * (NULL: to nobody). Any thread but the pager's.
+ */
+void apf_mem_set_done(struct apf_mem *m,
+		      void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n),
+		      void *ctx);
 
 uint64_t apf_mem_size(const struct apf_mem *m);
 uint32_t apf_mem_page_size(const struct apf_mem *m);	/* the one in use, bytes */

@@ -34,72 +34,6 @@ int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p)
 	return 0;
 }
 
-static int check_slots(const struct apf_kvm_config *cfg)
-{
-	uint64_t ram = apf_mem_size(cfg->mem);
-	uint32_t page = apf_mem_page_size(cfg->mem);
-
-	if (!cfg->nr_slots || cfg->nr_slots > MAX_SLOTS)
-		return apf_error_set(-EINVAL, "kvm: %u memory slots; 1 to %u are possible",
-				     cfg->nr_slots, MAX_SLOTS);
-	for (unsigned int i = 0; i < cfg->nr_slots; i++) {
-		const struct apf_kvm_slot *s = &cfg->slots[i];
-
-		if ((s->gpa | s->size | s->offset) % page || !s->size ||
-		    s->offset > ram || s->size > ram - s->offset || s->gpa + s->size < s->gpa)
-			return apf_error_set(-EINVAL, "kvm: memory slot %u (gpa 0x%llx, 0x%llx bytes) "
-					     "is not aligned to pages of %u bytes or not inside RAM",
-					     i, (unsigned long long)s->gpa,
-					     (unsigned long long)s->size, page);
-	}
-	return 0;
-}
-
-int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out)
-{
-	struct apf_kvm *k;
-	int err = check_slots(cfg);
-
-	if (err)
-		return err;
-	if (!cfg->max_vcpus || cfg->max_vcpus > 4096)
-		return apf_error_set(-EINVAL, "kvm: max_vcpus %u is not in 1..4096", cfg->max_vcpus);
-	k = calloc(1, sizeof(*k));
-	if (!k)
-		return -ENOMEM;
-	k->cfg = *cfg;
-	apf_slots_set(k, cfg->slots, cfg->nr_slots);
-	if (!k->cfg.max_outstanding)
-		k->cfg.max_outstanding = 1024;
-	if (!k->cfg.kick_signal)
-		k->cfg.kick_signal = SIGUSR1;
-	k->cfg.policy.never_async |= cfg->delivery != APF_DELIVERY_USER;
-	k->vcpus = calloc(cfg->max_vcpus, sizeof(*k->vcpus));
-	err = k->vcpus ? apf_arch_vm_init(k) : -ENOMEM;
-	if (err) {
-		free(k->vcpus);
-		free(k);
-		return err;
-	}
-	*out = k;
-	return 0;
-}
-
-void apf_kvm_destroy(struct apf_kvm *k)
-{
-	if (!k)
-		return;
-	for (unsigned int i = 0; i < atomic_load(&k->nr_vcpus); i++) {
-		struct apf_kvm_vcpu *v = atomic_load(&k->vcpus[i]);
-
-		pthread_mutex_destroy(&v->lock);
-		free(v->engine_mem);
-		free(v);
-	}
-	free(k->vcpus);
-	free(k);
-}
-
 /*
  * Every vCPU is told of every page: a vCPU that has nothing to do with it finds
  * that out by one look into its hash table, under its own lock, taken once per
@@ -120,12 +54,101 @@ static void tell(struct apf_kvm_vcpu *v, const struct apf_mem_done *d, unsigned 
 	pthread_mutex_unlock(&v->lock);
 }
 
-void apf_kvm_pages_done(void *ctx, const struct apf_mem_done *d, unsigned int n)
+/* The memory's done callback. */
+static void pages_done(void *ctx, const struct apf_mem_done *d, unsigned int n)
 {
-	struct apf_kvm *k = __atomic_load_n((struct apf_kvm **)ctx, __ATOMIC_ACQUIRE);
+	struct apf_kvm *k = ctx;
 
-	for (unsigned int i = 0; k && i < atomic_load(&k->nr_vcpus); i++)
+	for (unsigned int i = 0; i < atomic_load(&k->nr_vcpus); i++)
 		tell(atomic_load(&k->vcpus[i]), d, n);
+}
+
+static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+	return a < b + b_size && b < a + a_size;
+}
+
+/* Each page of RAM has one guest-physical address, and each address one page. */
+static int check_overlaps(const struct apf_kvm_config *cfg)
+{
+	for (unsigned int i = 0; i < cfg->nr_slots; i++) {
+		for (unsigned int j = 0; j < i; j++) {
+			const struct apf_kvm_slot *a = &cfg->slots[j], *b = &cfg->slots[i];
+
+			if (overlap(a->gpa, a->size, b->gpa, b->size) ||
+			    overlap(a->offset, a->size, b->offset, b->size))
+				return apf_error_set(-EINVAL, "kvm: memory slots %u and %u share "
+						     "addresses or RAM", j, i);
+		}
+	}
+	return 0;
+}
+
+static int check_slots(const struct apf_kvm_config *cfg)
+{
+	uint64_t ram = apf_mem_size(cfg->mem);
+	uint32_t page = apf_mem_page_size(cfg->mem);
+
+	if (!cfg->nr_slots || cfg->nr_slots > MAX_SLOTS)
+		return apf_error_set(-EINVAL, "kvm: %u memory slots; 1 to %u are possible",
+				     cfg->nr_slots, MAX_SLOTS);
+	for (unsigned int i = 0; i < cfg->nr_slots; i++) {
+		const struct apf_kvm_slot *s = &cfg->slots[i];
+
+		if ((s->gpa | s->size | s->offset) % page || !s->size ||
+		    s->offset > ram || s->size > ram - s->offset || s->gpa + s->size < s->gpa)
+			return apf_error_set(-EINVAL, "kvm: memory slot %u (gpa 0x%llx, 0x%llx bytes) "
+					     "is not aligned to pages of %u bytes or not inside RAM",
+					     i, (unsigned long long)s->gpa,
+					     (unsigned long long)s->size, page);
+	}
+	return check_overlaps(cfg);
+}
+
+int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out)
+{
+	struct apf_kvm *k;
+	int err = check_slots(cfg);
+
+	if (err)
+		return err;
+	if (!cfg->max_vcpus || cfg->max_vcpus > 4096)
+		return apf_error_set(-EINVAL, "kvm: max_vcpus %u is not in 1..4096", cfg->max_vcpus);
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return apf_error_set(-ENOMEM, "kvm: no memory for the VM");
+	k->cfg = *cfg;
+	apf_slots_set(k, cfg->slots, cfg->nr_slots);
+	if (!k->cfg.max_outstanding)
+		k->cfg.max_outstanding = 1024;
+	if (!k->cfg.kick_signal)
+		k->cfg.kick_signal = SIGUSR1;
+	k->cfg.policy.never_async |= cfg->delivery != APF_DELIVERY_USER;
+	k->vcpus = calloc(cfg->max_vcpus, sizeof(*k->vcpus));
+	err = k->vcpus ? apf_arch_vm_init(k) : -ENOMEM;
+	if (err) {
+		free(k->vcpus);
+		free(k);
+		return err;
+	}
+	apf_mem_set_done(cfg->mem, pages_done, k);
+	*out = k;
+	return 0;
+}
+
+void apf_kvm_destroy(struct apf_kvm *k)
+{
+	if (!k)
+		return;
+	for (unsigned int i = 0; i < atomic_load(&k->nr_vcpus); i++) {
+		struct apf_kvm_vcpu *v = atomic_load(&k->vcpus[i]);
+
+		pthread_mutex_destroy(&v->lock);
+		free(v->engine_mem);
+		free(v);
+	}
+	free(k->vcpus);
+	free(k);
 }
 
 void apf_kvm_freeze(struct apf_kvm *k, bool frozen)

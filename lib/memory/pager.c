@@ -111,6 +111,37 @@ void apf_pager_stop(struct apf_mem *m)
 	apf_loop_destroy(m->loop);
 }
 
+struct set_done {
+	struct apf_loop_call call;
+	struct apf_mem *mem;
+	void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n);
+	void *ctx;
+	sem_t ended;
+};
+
+static void change_done(struct apf_loop_call *c)
+{
+	struct set_done *s = apf_container_of(c, struct set_done, call);
+
+	s->mem->cfg.done = s->done;
+	s->mem->cfg.ctx = s->ctx;
+	sem_post(&s->ended);
+}
+
+/* Between two turns of the pager, the only one that looks at it. */
+void apf_mem_set_done(struct apf_mem *m,
+		      void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n),
+		      void *ctx)
+{
+	struct set_done s = { .call.fn = change_done, .mem = m, .done = done, .ctx = ctx };
+
+	sem_init(&s.ended, 0, 0);
+	apf_loop_post(m->loop, &s.call);
+	while (sem_wait(&s.ended) && errno == EINTR)
+		;
+	sem_destroy(&s.ended);
+}
+
 static void after_due(struct apf_timer *t)
 {
 	struct after *a = apf_container_of(t, struct after, timer);

@@ -9,8 +9,6 @@
 
 #include "fake.h"
 
-#define KVM_FD	1000
-#define VM_FD	1001
 #define VCPU_FD	1002
 #define KICK	SIGUSR1
 #define MANY	1000u

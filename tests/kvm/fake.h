@@ -23,6 +23,8 @@
 #include <apf/memory.h>
 
 #define FAKE_LEAVES	5u
+#define KVM_FD	1000
+#define VM_FD	1001
 #define FAKE_PAGES	64u
 #define FAKE_GPA	0x100000ull		/* where RAM begins: page numbers are not gfns */
 #define GPA(page)	(FAKE_GPA + (page) * 4096ull)
@@ -120,6 +122,8 @@ struct fake {
 	void (*later)(void *arg);	/* the timer, when it is armed */
 	void *later_arg;
 	uint64_t later_ns;
+	void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n);	/* the binding's */
+	void *done_ctx;
 };
 
 extern struct fake fake;

@@ -93,6 +93,14 @@ int apf_mem_after(struct apf_mem *m, uint64_t ns, void (*fn)(void *arg), void *a
 	return 0;
 }
 
+void apf_mem_set_done(struct apf_mem *m,
+		      void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n),
+		      void *ctx)
+{
+	of(m)->done = done;
+	of(m)->done_ctx = ctx;
+}
+
 const char *apf_mem_lost_text(const struct apf_mem *m)
 {
 	return "the fake lost it";
@@ -113,7 +121,7 @@ void fake_page_comes(unsigned int page, int res)
 
 	fake.here[page] = !res;
 	fake.lost[page] = res;
-	apf_kvm_pages_done(&fake.k, &d, 1);
+	fake.done(fake.done_ctx, &d, 1);
 }
 
 void fake_pages_come(struct fake *g)

@@ -59,6 +59,41 @@ static void test_a_generation_that_the_mode_has_not_is_refused(void **state)
 	assert_non_null(strstr(apf_error(), "KVM_CAP_X86_MSR_FILTER"));
 }
 
+static void test_slots_that_share_addresses_or_RAM_are_refused(void **state)
+{
+	const uint64_t half = sizeof(fake.ram) / 2;
+	const struct {
+		uint64_t gpa, size, offset;	/* of the second; the first: 0, half, 0 */
+		int res;
+	} rows[] = {
+		{ half, half, half, 0 },
+		{ 16 * half, 4096, 2 * half - 4096, 0 },
+		{ half - 4096, half, half, -EINVAL },
+		{ half, half, half - 4096, -EINVAL },
+		{ 16 * half, half, 0, -EINVAL },
+		{ 4096, 4096, half + 4096, -EINVAL },
+		{ half, 4096, 4096, -EINVAL },
+	};
+
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct apf_kvm_slot slots[] = {
+			{ .size = half },
+			{ .gpa = rows[i].gpa, .size = rows[i].size, .offset = rows[i].offset },
+		};
+		struct apf_kvm_config cfg = {
+			.kvm_fd = KVM_FD, .vm_fd = VM_FD, .mem = (struct apf_mem *)&fake,
+			.slots = slots, .nr_slots = 2, .delivery = APF_DELIVERY_SYNC,
+			.max_vcpus = 1,
+		};
+		struct apf_kvm *k = NULL;
+		int err = apf_kvm_create(&cfg, &k);
+
+		if (err != rows[i].res || (err && !strstr(apf_error(), "slots 0 and 1 share")))
+			fail_msg("row %u: %d, %s", i, err, apf_error());
+		apf_kvm_destroy(k);
+	}
+}
+
 static void test_L1_I2_N4_accesses_to_the_three_registers_come_here(void **state)
 {
 	const uint32_t rw = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
@@ -348,6 +383,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_N5_I8_cpuid_bits_of_each_generation_and_mode),
+		cmocka_unit_test_teardown(test_slots_that_share_addresses_or_RAM_are_refused,
+					  fake_destroy),
 		cmocka_unit_test_teardown(test_a_generation_that_the_mode_has_not_is_refused,
 					  fake_destroy),
 		cmocka_unit_test_teardown(test_L1_I2_N4_accesses_to_the_three_registers_come_here,

@@ -317,6 +317,27 @@ static void test_destroy_does_not_wait_for_what_is_outstanding(void **state)
 	unlink(path);
 }
 
+/* Whoever installs a function may free what the old one worked on. */
+static void test_done_changes_hands_while_pages_come(void **state)
+{
+	struct results first, second = { 0 };
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, &first);
+	unsigned int before;
+
+	for (uint64_t n = 0; n < 200; n++)
+		assert_int_equal(want(m, n), 0);
+	apf_mem_set_done(m, results_done, &second);
+	before = atomic_load(&first.n);
+	for (uint64_t n = 200; n < 300; n++)
+		assert_int_equal(want(m, n), 0);
+	results_wait(&second, 300 - before);
+	assert_int_equal(first.n, before);
+	apf_mem_set_done(m, NULL, NULL);
+	assert_int_equal(need(m, 300, 10), 0);
+	assert_int_equal(second.n, 300 - before);
+	apf_mem_destroy(m);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, fake_reset)
 
 int main(void)
@@ -333,6 +354,7 @@ int main(void)
 		TEST(test_V3_threads_do_not_grow_with_outstanding_reads),
 		TEST(test_256_slow_reads_overlap),
 		TEST(test_destroy_does_not_wait_for_what_is_outstanding),
+		TEST(test_done_changes_hands_while_pages_come),
 	};
 
 	if (kernel_lacks_something())

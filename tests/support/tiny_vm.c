@@ -43,7 +43,7 @@ int remove_ram_file(void **state)
 
 static void make_memory(struct vm *vm)
 {
-	struct apf_mem_config mc = { .size = RAM, .done = apf_kvm_pages_done, .ctx = &vm->k,
+	struct apf_mem_config mc = { .size = RAM,
 				     .trap = vm->o.sync ? APF_TRAP_BLOCK : APF_TRAP_POISON };
 	char spec[256];
 
