@@ -70,7 +70,7 @@ struct apf_io {
 /* The range is all zeroes; buf was not written. */
 #define APF_IO_ZERO	1
 
-#define APF_STORE_VERSION	1u
+#define APF_STORE_VERSION	2u
 #define APF_STORE_MAX_DEPTH	8u
 
 struct apf_store;
@@ -89,6 +89,14 @@ struct apf_store_ops {
 	/* Print statistics as a JSON object text into buf. May be NULL. */
 	int (*stats)(struct apf_store *s, char *buf, size_t size);
 	void (*close)(struct apf_store *s);
+	/*
+	 * Copy [offset, offset + len), whole pages, to the same place in fd without handing the bytes
+	 * over (inside the file system). Any thread, beside everything else but open and close; may
+	 * block. What is zero may stay a hole: fd has none of it yet. 0, or a negative errno: the
+	 * range is read instead and some of it may have been copied. May be NULL; of a filter it
+	 * would leave out what the filter does.
+	 */
+	int (*copy)(struct apf_store *s, int fd, uint64_t offset, uint64_t len);
 };
 
 struct apf_store {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing all of RAM to a file. What is here comes from view C; what is not is read
- * from the store into buffers of our own, several reads at once, and does not
- * become resident.
+ * Writing all of RAM to a file. What is here comes from view C; what is not is copied
+ * by the store itself where it can, or read from it into buffers of our own, as many reads
+ * at once as fetches may be, and does not become resident.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +17,7 @@
 
 #include "memory/memory.h"
 
-#define SLOTS		16	/* reads at once */
+#define MAX_BUFFERS	(256u << 20)	/* bytes, of all reads at once */
 #define RUN_BYTES	(256u << 10)	/* in one of them, unless a page is more */
 
 struct save;
@@ -46,8 +46,9 @@ struct save {
 	void *arg;
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
-	struct slot slot[SLOTS];
-	unsigned int next;		/* slots are used in turn */
+	bool no_copy;			/* the store cannot, or not to this file */
+	struct slot *slot;		/* reads at once, used in turn */
+	unsigned int slots, next;
 };
 
 static bool is_zero(const char *page)
@@ -181,11 +182,26 @@ static int empty_slot(struct save *s, struct slot *sl)
 	return r;
 }
 
+static bool copied_by_store(struct save *s, uint64_t offset, uint32_t len)
+{
+	struct apf_store *store = s->mem->cfg.store;
+
+	/* What is wrong with the store or the file shows when the range is read and written. */
+	s->no_copy |= !store->ops->copy || store->ops->copy(store, s->fd, offset, len) < 0;
+	return !s->no_copy;
+}
+
 static int save_missing(struct save *s, uint64_t offset, uint32_t len)
 {
-	struct slot *sl = &s->slot[s->next++ % SLOTS];
-	int r = empty_slot(s, sl);
+	struct slot *sl;
+	int r;
 
+	if (!s->no_copy && copied_by_store(s, offset, len)) {
+		advance(s, len);
+		return 0;
+	}
+	sl = &s->slot[s->next++ % s->slots];
+	r = empty_slot(s, sl);
 	if (r < 0)
 		return r;
 	sl->offset = offset;
@@ -253,10 +269,10 @@ static int save_all(struct save *s)
 			;
 		r = save_run(s, at, page_offset(m, page), page_offset(m, n));
 	}
-	for (unsigned int i = 0; i < SLOTS && !r; i++)
+	for (unsigned int i = 0; i < s->slots && !r; i++)
 		r = empty_slot(s, &s->slot[i]);
 	/* After an error too, reads must have ended before their buffers go. */
-	for (unsigned int i = 0; i < SLOTS; i++)
+	for (unsigned int i = 0; i < s->slots; i++)
 		wait_for_slot(s, &s->slot[i]);
 	return r;
 }
@@ -275,35 +291,45 @@ static int check_file(const struct apf_mem *m, int fd)
 	return 0;
 }
 
+/* Buffers are used from the first on, and cost memory when they are. */
+static int make_slots(struct save *s, char **bufs)
+{
+	uint32_t most = MAX_BUFFERS / s->run, fetches = s->mem->cfg.max_fetches;
+
+	s->slots = fetches < most ? fetches : most;
+	s->slot = calloc(s->slots, sizeof(*s->slot));
+	*bufs = mmap(NULL, (size_t)s->slots * s->run, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!s->slot || *bufs == MAP_FAILED)
+		return apf_error_set(-ENOMEM, "no memory to save RAM with");
+	for (unsigned int i = 0; i < s->slots; i++) {
+		s->slot[i].save = s;
+		s->slot[i].buf = *bufs + (size_t)i * s->run;
+	}
+	return 0;
+}
+
 int apf_mem_save(struct apf_mem *m, int fd, void (*progress)(void *arg, uint64_t done), void *arg)
 {
-	uint32_t run = RUN_BYTES >> m->page_shift ? RUN_BYTES : 1u << m->page_shift;
-	struct save *s;
-	char *buf;
+	struct save s = {
+		.mem = m, .fd = fd, .progress = progress, .arg = arg,
+		.run = RUN_BYTES >> m->page_shift ? RUN_BYTES : 1u << m->page_shift,
+	};
+	char *bufs = MAP_FAILED;
 	int r = check_file(m, fd);
 
 	if (r < 0)
 		return r;
-	buf = mmap(NULL, SLOTS * run, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		   -1, 0);
-	s = calloc(1, sizeof(*s));
-	if (buf == MAP_FAILED || !s) {
-		r = apf_error_set(-ENOMEM, "no memory to save RAM with");
-		goto free_all;
+	r = make_slots(&s, &bufs);
+	if (!r) {
+		pthread_mutex_init(&s.lock, NULL);
+		pthread_cond_init(&s.cond, NULL);
+		r = save_all(&s);
+		pthread_cond_destroy(&s.cond);
+		pthread_mutex_destroy(&s.lock);
 	}
-	*s = (struct save){ .mem = m, .fd = fd, .run = run, .progress = progress, .arg = arg };
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->cond, NULL);
-	for (unsigned int i = 0; i < SLOTS; i++) {
-		s->slot[i].save = s;
-		s->slot[i].buf = buf + i * run;
-	}
-	r = save_all(s);
-	pthread_cond_destroy(&s->cond);
-	pthread_mutex_destroy(&s->lock);
-free_all:
-	free(s);
-	if (buf != MAP_FAILED)
-		munmap(buf, SLOTS * run);
+	if (bufs != MAP_FAILED)
+		munmap(bufs, (size_t)s.slots * s.run);
+	free(s.slot);
 	return r;
 }

@@ -304,6 +304,37 @@ static int file_stats(struct apf_store *s, char *buf, size_t size)
 			f->why ? f->why : "null", f->why ? "\"" : "", f->from_cache);
 }
 
+static int copy_data(int from, int to, uint64_t offset, uint64_t len)
+{
+	off64_t in = (off64_t)offset, out = in, end = in + (off64_t)len;
+
+	while (in < end) {
+		ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - in), 0);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (!n)			/* it has shrunk */
+			return -EIO;
+	}
+	return 0;
+}
+
+static int file_copy(struct apf_store *s, int fd, uint64_t offset, uint64_t len)
+{
+	const struct file *f = s->state;
+	uint64_t at = offset, end = offset + len, from;
+	int r = 0;
+
+	while (at < end && !r) {
+		while (at < end && apf_holes_cover(&f->holes, at, APF_PAGE_SIZE))
+			at += APF_PAGE_SIZE;
+		for (from = at; at < end && !apf_holes_cover(&f->holes, at, APF_PAGE_SIZE);)
+			at += APF_PAGE_SIZE;
+		r = copy_data(f->cached_fd >= 0 ? f->cached_fd : f->fd, fd, from, at - from);
+	}
+	return r;
+}
+
 static void file_close(struct apf_store *s)
 {
 	struct file *f = s->state;
@@ -321,4 +352,5 @@ const struct apf_store_ops apf_store_file = {
 	.submit = file_submit,
 	.stats = file_stats,
 	.close = file_close,
+	.copy = file_copy,
 };

@@ -192,13 +192,27 @@ static int fake_open(struct apf_store *s, const char *arg)
 	return 0;
 }
 
+static int fake_copy(struct apf_store *s, int fd, uint64_t offset, uint64_t len)
+{
+	char page[page_size];
+
+	if (!fake.copies)
+		return -EXDEV;
+	for (uint64_t at = offset; at < offset + len; at += page_size) {
+		fake_fill(page, at / page_size);
+		assert_int_equal(pwrite(fd, page, page_size, (off_t)at), page_size);
+		atomic_fetch_add(&fake.copied, 1);
+	}
+	return 0;
+}
+
 static void fake_close(struct apf_store *s)
 {
 }
 
 static const struct apf_store_ops fake_ops = {
 	.version = APF_STORE_VERSION, .name = "fake", .open = fake_open, .submit = fake_submit,
-	.close = fake_close,
+	.close = fake_close, .copy = fake_copy,
 };
 
 int fake_reset(void **state)

@@ -26,9 +26,11 @@ struct fake {
 	/* Set these before the store is used. */
 	uint64_t pages;			/* its size; 0: FAKE_PAGES */
 	int (*result)(uint64_t page, unsigned int attempt);	/* 0, APF_IO_ZERO, negative errno */
+	bool copies;			/* it can copy pages to a file itself */
 	atomic_bool scribble;		/* a read first writes junk, whatever comes of it */
 	/* Results. */
 	atomic_uint reads[FAKE_PAGES];	/* of each page */
+	atomic_uint copied;		/* pages, by itself */
 	atomic_uint requests, running, most_running, biggest;
 	atomic_bool hold;		/* reads stay until fake_release */
 };

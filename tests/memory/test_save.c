@@ -2,6 +2,7 @@
 /* Saving RAM, wherever its pages are, gives the bytes a guest would see. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,6 +227,91 @@ static void test_a_file_that_is_not_empty_or_full_is_refused(void **state)
 	apf_mem_destroy(m);
 }
 
+static void *save_in_thread(void *m)
+{
+	return (void *)(intptr_t)apf_mem_save(m, out, NULL, NULL);
+}
+
+static void test_as_many_reads_at_once_as_fetches_may_be(void **state)
+{
+	static const unsigned int limits[] = { 0, 8 };
+	const unsigned int runs = PAGES / ((256u << 10) / page_size);
+
+	for (int i = 0; i < 2; i++) {
+		struct apf_mem_config cfg = {
+			.size = PAGES * page_size, .trap = APF_TRAP_POISON, .max_fetches = limits[i],
+		};
+		struct apf_mem *m;
+		pthread_t t;
+		void *r;
+
+		fake_reset(NULL);
+		m = ram_with(cfg, NULL, NULL);
+		open_out();
+		fake.hold = true;
+		pthread_create(&t, NULL, save_in_thread, m);
+		fake_wait_running(limits[i] ? limits[i] : runs);
+		fake_release();
+		pthread_join(t, &r);
+		assert_null(r);
+		assert_true(!limits[i] || fake.most_running <= limits[i]);
+		close_out();
+		apf_mem_destroy(m);
+	}
+}
+
+static void test_a_store_that_can_copies_what_is_not_here_itself(void **state)
+{
+	char page[page_size];
+	struct apf_mem *m;
+
+	fake.copies = true;
+	m = ram_on(NULL, PAGES, APF_TRAP_POISON, NULL);
+	assert_int_equal(need(m, 100, 50), 0);
+	fake.requests = 0;
+	memset(&seen, 0, sizeof(seen));
+	open_out();
+	assert_int_equal(apf_mem_save(m, out, progress, NULL), 0);
+	assert_int_equal(fake.requests, 0);
+	assert_int_equal(fake.copied, PAGES - 50);
+	assert_int_equal(seen.last, PAGES * page_size);
+	for (uint64_t n = 0; n < PAGES; n++) {
+		read_saved(n, page);
+		assert_true(fake_is_page(page, n));
+	}
+	close_out();
+	apf_mem_destroy(m);
+}
+
+static void test_a_file_is_saved_with_its_holes_to_any_file_system(void **state)
+{
+	static const char *const dirs[] = { ".", "/dev/shm" };
+
+	for (int i = 0; i < 2; i++) {
+		char path[64], spec[100], page[page_size];
+		int fd = fake_file(dirs[i], path, PAGES / 4);
+		struct apf_mem *m;
+		struct stat st;
+
+		assert_int_equal(ftruncate(fd, PAGES * page_size), 0);
+		snprintf(spec, sizeof(spec), "file:%s", path);
+		m = ram_on(spec, PAGES, APF_TRAP_POISON, NULL);
+		assert_int_equal(need(m, 10, 20), 0);
+		open_out();
+		assert_int_equal(apf_mem_save(m, out, NULL, NULL), 0);
+		for (uint64_t n = 0; n < PAGES; n++) {
+			read_saved(n, page);
+			assert_true(n < PAGES / 4 ? fake_is_page(page, n) : fake_is_zero(page));
+		}
+		assert_int_equal(fstat(out, &st), 0);
+		assert_true((uint64_t)st.st_blocks * 512 < PAGES * page_size / 2);
+		close_out();
+		apf_mem_destroy(m);
+		close(fd);
+		unlink(path);
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, fake_reset)
 
 int main(void)
@@ -238,6 +324,9 @@ int main(void)
 		TEST(test_a_store_that_recovers_does_not_fail_the_save),
 		TEST(test_a_page_that_cannot_be_read_fails_the_save_and_is_named),
 		TEST(test_a_file_that_is_not_empty_or_full_is_refused),
+		TEST(test_as_many_reads_at_once_as_fetches_may_be),
+		TEST(test_a_store_that_can_copies_what_is_not_here_itself),
+		TEST(test_a_file_is_saved_with_its_holes_to_any_file_system),
 	};
 
 	if (kernel_lacks_something())
