@@ -55,7 +55,7 @@ struct apf_io {
 	void *buf;		/* where the data goes; page-aligned */
 	/* Called once on the loop's thread, never from inside submit: 0, APF_IO_ZERO or negative errno. */
 	void (*done)(struct apf_io *io, int res);
-	const char *error;	/* for a negative res: what failed, static text or the store's, or NULL */
+	const char *error;	/* for a negative res: what failed, read before done returns; or NULL */
 	struct apf_timer timer;	/* for whoever holds the io at the moment */
 	struct apf_loop_op op;
 	struct apf_io *next;	/* same */

@@ -172,7 +172,8 @@ static void print_chain(const struct apf_store *s, char *buf, size_t size)
 		n += (size_t)snprintf(buf + n, size - n, "%s%s", n ? "," : "", s->ops->name);
 }
 
-static void lost(struct apf_mem *m, struct fetch *f)
+/* Before the store fails another read: what it says may stand in the same place. */
+static void describe_loss(struct apf_mem *m, const struct fetch *f, int err)
 {
 	char chain[96];
 
@@ -181,8 +182,17 @@ static void lost(struct apf_mem *m, struct fetch *f)
 	snprintf(m->lost_text, sizeof(m->lost_text), "page %" PRIu64 " (byte 0x%" PRIx64
 		 " of RAM) is lost after %" PRIu32 " tries: store %s: %s", small_of(m, f->page),
 		 page_offset(m, f->page), f->tries + 1, chain,
-		 f->io.error ? f->io.error : strerror(-f->res));
+		 f->io.error ? f->io.error : strerror(-err));
 	pthread_mutex_unlock(&m->lock);
+}
+
+static bool last_try(const struct apf_mem *m, const struct fetch *f)
+{
+	return f->n == 1 && f->tries == m->cfg.retries;
+}
+
+static void lost(struct apf_mem *m, struct fetch *f)
+{
 	apf_map_set(m, f->page, PAGE_LOST);
 	apf_trap_poison(m, f->page);
 	count(&m->count.failed, 1);
@@ -255,7 +265,7 @@ static void failed(struct apf_mem *m, struct fetch *f, int err)
 {
 	uint32_t n = f->n;
 
-	if (n == 1 && f->tries == m->cfg.retries) {
+	if (last_try(m, f)) {
 		f->res = err;
 		lost(m, f);
 		return;
@@ -292,6 +302,8 @@ void apf_fetch_finish(struct apf_mem *m)
 		} else {
 			r = apf_trap_place(m, f->page, f->n, r == APF_IO_ZERO);
 			f->io.error = "the page has come but cannot be mapped";
+			if (r < 0 && last_try(m, f))
+				describe_loss(m, f, r);
 		}
 		if (r < 0)
 			failed(m, f, r);
@@ -306,6 +318,8 @@ static void read_done(struct apf_io *io, int res)
 	struct fetch *f = apf_container_of(io, struct fetch, io);
 
 	f->res = res;
+	if (res < 0 && last_try(f->mem, f) && !any_zero(f->mem, f))
+		describe_loss(f->mem, f, res);
 	f->mem->fetcher.reading--;
 	append(&f->mem->fetcher.finished, f);
 }

@@ -128,12 +128,23 @@ static void finish(struct apf_io *io)
 	apf_io_complete_later(own.loop, io, res);
 }
 
+static void explain(struct apf_io *io, int res)
+{
+	static char text[40];
+
+	snprintf(text, sizeof(text), "number %lu is bad", (unsigned long)(io->offset / page_size));
+	io->error = text;
+	apf_io_complete(io, res);
+}
+
 static void fake_submit(struct apf_store *s, struct apf_io *io)
 {
 	unsigned int running = atomic_fetch_add(&fake.running, 1) + 1;
 	bool hold;
 
 	own.loop = s->loop;
+	if (fake.explains)
+		apf_io_push(io, explain, NULL, 0);
 	for (uint64_t i = 0; i < io->len / page_size; i++)
 		atomic_fetch_add(&fake.reads[io->offset / page_size + i], 1);
 	atomic_fetch_add(&fake.requests, 1);

@@ -26,6 +26,7 @@ struct fake {
 	/* Set these before the store is used. */
 	uint64_t pages;			/* its size; 0: FAKE_PAGES */
 	int (*result)(uint64_t page, unsigned int attempt);	/* 0, APF_IO_ZERO, negative errno */
+	bool explains;			/* why a read failed, all in one place */
 	bool copies;			/* it can copy pages to a file itself */
 	atomic_bool scribble;		/* a read first writes junk, whatever comes of it */
 	/* Results. */

@@ -262,6 +262,31 @@ static void test_every_page_lost_at_the_smallest_pool(void **state)
 	apf_mem_destroy(m);
 }
 
+static void test_a_lost_page_has_its_own_reason_whatever_fails_beside_it(void **state)
+{
+	struct apf_mem_config cfg = {
+		.size = PAGES * page_size, .trap = APF_TRAP_POISON, .retries = 1,
+		.retry_ns = 50 * MS,
+	};
+	struct results r;
+	struct apf_mem *m;
+
+	fake.result = all_bad;
+	fake.explains = true;
+	m = ram_with(cfg, NULL, &r);
+	assert_int_equal(want(m, 5), 0);
+	for (int i = 0; i < 5000 && !stats(m).retries; i++)
+		sleep_ms(1);
+	fake.hold = true;			/* 5 has one try left, 9 has two */
+	assert_int_equal(want(m, 9), 0);
+	fake_wait_running(2);
+	fake_release();				/* 5 ends, then 9, before the pager looks */
+	results_wait(&r, 1);
+	assert_int_equal(r.last_page, 5);
+	assert_non_null(strstr(apf_mem_lost_text(m), "number 5 is bad"));
+	apf_mem_destroy(m);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, fake_reset)
 
 int main(void)
@@ -276,6 +301,7 @@ int main(void)
 		TEST(test_the_error_filter_recovers_through_retries),
 		TEST(test_a_file_that_shrinks_loses_pages_and_says_which_and_why),
 		TEST(test_every_page_lost_at_the_smallest_pool),
+		TEST(test_a_lost_page_has_its_own_reason_whatever_fails_beside_it),
 	};
 
 	if (kernel_lacks_something())

@@ -47,9 +47,9 @@ MUTANTS = [
     # N10: a page that failed for good is told as such, takes no other along, leaves no junk.
     ("N10", "lib/memory/fetch.c", "lost", "report(m, f->page, f->res);", "report(m, f->page, 0);",
      [FAILURE]),
-    ("N10", "lib/memory/fetch.c", "failed", "if (n == 1 && f->tries == m->cfg.retries) {",
-     "for (; n > 1; n--) lost(m, get(m, f->page + n - 1, 1)); if (n == 1 && f->tries == "
-     "m->cfg.retries) {", [FAILURE]),
+    ("N10", "lib/memory/fetch.c", "failed", "if (last_try(m, f)) {",
+     "for (; n > 1; n--) lost(m, get(m, f->page + n - 1, 1)); if "
+     "(last_try(m, f)) {", [FAILURE]),
     ("N10", "lib/memory/fetch.c", "forget",
      "apf_ram_punch(m, f->page, f->n);", ";", [FAILURE]),
     # What the guest gave back stays given back: not read again, not lost, not left out of A.
