@@ -50,11 +50,11 @@ static int find_place(struct apf_kvm *k, uint32_t id, struct apf_kvm_vcpu **out)
 		return apf_error_set(-EINVAL, "kvm: more than max_vcpus=%u vCPUs", k->cfg.max_vcpus);
 	v = calloc(1, sizeof(*v));
 	if (!v)
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "kvm: no memory for a vCPU");
 	v->engine_mem = size ? aligned_alloc(64, size) : NULL;
 	if (!v->engine_mem) {
 		free(v);
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "kvm: no memory for a vCPU");
 	}
 	pthread_mutex_init(&v->lock, NULL);
 	atomic_store(&k->vcpus[n], v);

@@ -125,7 +125,7 @@ int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out)
 		k->cfg.kick_signal = SIGUSR1;
 	k->cfg.policy.never_async |= cfg->delivery != APF_DELIVERY_USER;
 	k->vcpus = calloc(cfg->max_vcpus, sizeof(*k->vcpus));
-	err = k->vcpus ? apf_arch_vm_init(k) : -ENOMEM;
+	err = k->vcpus ? apf_arch_vm_init(k) : apf_error_set(-ENOMEM, "kvm: no memory for vCPUs");
 	if (err) {
 		free(k->vcpus);
 		free(k);

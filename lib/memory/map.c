@@ -144,9 +144,21 @@ static int want(struct apf_mem *m, uint64_t page)
 	return 0;
 }
 
+/* The sentence for an error of want(). */
+static int explain(const struct apf_mem *m, uint64_t small, int err)
+{
+	if (err == -EIO)
+		return apf_error_set(err, "%s", apf_mem_lost_text(m));
+	if (err == -EAGAIN)
+		return apf_error_set(err, "%u requests for pages wait already", WANT_SLOTS);
+	return apf_error_set(err, "page %llu is not inside RAM", (unsigned long long)small);
+}
+
 int apf_mem_want(struct apf_mem *m, uint64_t small)
 {
-	return want(m, page_of_small(m, small));
+	int r = want(m, page_of_small(m, small));
+
+	return r < 0 ? explain(m, small, r) : r;
 }
 
 /* The pager's, after pages have changed their state. */
@@ -187,7 +199,7 @@ int apf_map_want_all(struct apf_mem *m, uint64_t small, uint64_t n)
 		while ((r = want(m, i)) == -EAGAIN)
 			nanosleep(&pause, NULL);
 		if (r < 0)
-			return r;
+			return explain(m, small_of(m, i), r);
 	}
 	return 0;
 }
@@ -198,7 +210,7 @@ int apf_mem_need(struct apf_mem *m, uint64_t small, uint64_t n)
 	int r;
 
 	if (small > all || n > all - small)
-		return -ERANGE;
+		return explain(m, small, -ERANGE);
 	if (!m->map)
 		return 0;
 	r = apf_map_want_all(m, small, n);	/* all on their way before the first wait */
@@ -208,7 +220,7 @@ int apf_mem_need(struct apf_mem *m, uint64_t small, uint64_t n)
 	for (uint64_t i = page_of_small(m, small); i < end; i++) {
 		wait_for(m, i);
 		if (apf_map_state(m, i) == PAGE_LOST)
-			return -EIO;
+			return explain(m, small_of(m, i), -EIO);
 	}
 	return 0;
 }

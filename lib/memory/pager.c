@@ -172,7 +172,7 @@ int apf_mem_after(struct apf_mem *m, uint64_t ns, void (*fn)(void *arg), void *a
 	struct after *a = calloc(1, sizeof(*a));
 
 	if (!a)
-		return -EAGAIN;
+		return apf_error_set(-EAGAIN, "no memory for a later call");
 	a->mem = m;
 	a->deadline_ns = ns ? apf_clock_ns() + ns : 0;
 	a->fn = fn;

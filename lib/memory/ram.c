@@ -131,10 +131,12 @@ static int check_range(const struct apf_mem *m, uint64_t offset, size_t len)
 	uint64_t page = offset >> m->page_shift, end = offset + len;
 
 	if (offset > m->cfg.size || len > m->cfg.size - offset)
-		return -ERANGE;
+		return apf_error_set(-ERANGE, "0x%llx+0x%zx is not inside RAM",
+				     (unsigned long long)offset, len);
 	for (; len && page_offset(m, page) < end; page++)
 		if (!apf_map_resident(m, page))
-			return -EFAULT;
+			return apf_error_set(-EFAULT, "page %llu is not resident",
+					     (unsigned long long)small_of(m, page));
 	return 0;
 }
 

@@ -157,6 +157,28 @@ static void test_page_of_knows_A_and_nothing_else(void **state)
 	apf_mem_destroy(m);
 }
 
+/* What an earlier failure left behind must not explain this one. */
+static void test_each_error_has_its_own_text(void **state)
+{
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, NULL);
+	const uint64_t end = apf_mem_size(m);
+	uint32_t word = 0;
+
+	apf_error_set(-EINVAL, "stale");
+	assert_int_equal(apf_mem_want(m, PAGES * SMALL), -ERANGE);
+	assert_non_null(strstr(apf_error(), "is not inside RAM"));
+	apf_error_set(-EINVAL, "stale");
+	assert_int_equal(apf_mem_need(m, PAGES * SMALL, 1), -ERANGE);
+	assert_non_null(strstr(apf_error(), "is not inside RAM"));
+	apf_error_set(-EINVAL, "stale");
+	assert_int_equal(apf_mem_read(m, 0, &word, 4), -EFAULT);
+	assert_string_equal(apf_error(), "page 0 is not resident");
+	apf_error_set(-EINVAL, "stale");
+	assert_int_equal(apf_mem_write(m, end, &word, 4), -ERANGE);
+	assert_non_null(strstr(apf_error(), "is not inside RAM"));
+	apf_mem_destroy(m);
+}
+
 static bool is_dirty(struct apf_mem *m, uint64_t first, uint64_t i)
 {
 	const uint64_t host = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -266,6 +288,7 @@ int main(void)
 		TEST(test_later_calls_come_on_the_pager_s_thread_and_not_too_early),
 		TEST(test_later_calls_that_are_not_due_are_dropped_by_destroy),
 		TEST(test_page_of_knows_A_and_nothing_else),
+		TEST(test_each_error_has_its_own_text),
 		TEST(test_what_is_written_for_the_guest_is_in_the_dirty_log_once),
 		TEST(test_discarded_pages_are_in_the_dirty_log),
 		TEST(test_the_memfd_keeps_its_size_and_serves_others_once_pages_are_here),
