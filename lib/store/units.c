@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <apf/error.h>
+
 #include "store/builtin.h"
 
 struct unit {
@@ -45,7 +47,8 @@ int apf_parse_duration(const char *text, uint64_t *ns)
 	uint64_t value;
 
 	if (parse(text, durations, &value))
-		return -EINVAL;
+		return apf_error_set(-EINVAL, "\"%s\" is not a duration (20ms, 500us, 2s)",
+				     text ? text : "");
 	*ns = value;
 	return 0;
 }
@@ -55,9 +58,11 @@ int apf_parse_size(const char *text, uint64_t *bytes)
 	uint64_t value;
 	int r = parse(text, sizes, &value);
 
-	if (!r)
-		*bytes = value;
-	return r;
+	if (r < 0)
+		return apf_error_set(r, "\"%s\" is not a size (512K, 256M, 8G), or too big",
+				     text ? text : "");
+	*bytes = value;
+	return 0;
 }
 
 int apf_parse_number(const char *text, uint64_t *value)

@@ -142,7 +142,6 @@ static void fake_submit(struct apf_store *s, struct apf_io *io)
 	unsigned int running = atomic_fetch_add(&fake.running, 1) + 1;
 	bool hold;
 
-	own.loop = s->loop;
 	if (fake.explains)
 		apf_io_push(io, explain, NULL, 0);
 	for (uint64_t i = 0; i < io->len / page_size; i++)
@@ -155,6 +154,7 @@ static void fake_submit(struct apf_store *s, struct apf_io *io)
 	if (fake.scribble)
 		memset(io->buf, 0xee, io->len / 2);
 	pthread_mutex_lock(&own.lock);
+	own.loop = s->loop;
 	hold = atomic_load(&fake.hold);
 	if (hold) {
 		io->next = own.held;
@@ -181,11 +181,14 @@ static void release_on_loop(struct apf_loop_call *c)
 
 void fake_release(void)
 {
+	struct apf_loop *loop;
+
 	pthread_mutex_lock(&own.lock);
 	atomic_store(&fake.hold, false);
+	loop = own.loop;
 	pthread_mutex_unlock(&own.lock);
 	own.call.fn = release_on_loop;
-	apf_loop_post(own.loop, &own.call);
+	apf_loop_post(loop, &own.call);
 }
 
 void fake_wait_running(unsigned int n)
