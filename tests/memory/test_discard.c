@@ -71,6 +71,22 @@ static void test_what_was_here_is_freed_traps_again_and_comes_as_zeroes(void **s
 	}
 }
 
+static void test_poison_the_marker_is_back_before_the_next_touch(void **state)
+{
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, NULL);
+	uint64_t blocked;
+
+	for (uint64_t n = 0; n < 2 * CHUNK; n += CHUNK)		/* arms two chunks */
+		assert_int_equal(touch_page(page_in(apf_mem_view_a(m), n), n, NULL), TOUCH_TRAPPED);
+	assert_int_equal(need(m, 0, 2 * CHUNK), 0);
+	assert_int_equal(discard(m, CHUNK - 20, 40), 0);
+	blocked = stats(m).blocked;
+	for (uint64_t n = CHUNK - 20; n < CHUNK + 20; n++)
+		assert_int_equal(touch_page(page_in(apf_mem_view_a(m), n), n, NULL), TOUCH_TRAPPED);
+	assert_int_equal(stats(m).blocked, blocked);
+	apf_mem_destroy(m);
+}
+
 /* A hole punched behind the pager's back had every touch go round for ever. */
 static void test_touches_of_discarded_pages_are_answered_once_each(void **state)
 {
@@ -327,6 +343,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_what_was_here_is_freed_traps_again_and_comes_as_zeroes),
+		TEST(test_poison_the_marker_is_back_before_the_next_touch),
 		TEST(test_touches_of_discarded_pages_are_answered_once_each),
 		TEST(test_what_is_not_here_is_never_read),
 		TEST(test_what_is_on_its_way_comes_as_zeroes_and_its_neighbours_as_they_are),

@@ -317,6 +317,32 @@ static void test_destroy_does_not_wait_for_what_is_outstanding(void **state)
 	unlink(path);
 }
 
+static struct {
+	atomic_bool entered, left;
+} slow;
+
+static void slow_done(void *ctx, const struct apf_mem_done *d, unsigned int n)
+{
+	atomic_store(&slow.entered, true);
+	sleep_ms(50);
+	atomic_store(&slow.left, true);
+}
+
+static void test_done_has_ended_when_it_has_changed_hands(void **state)
+{
+	struct apf_mem_config cfg = {
+		.size = PAGES * page_size, .trap = APF_TRAP_POISON, .done = slow_done,
+	};
+	struct apf_mem *m = ram_with(cfg, NULL, NULL);
+
+	assert_int_equal(want(m, 1), 0);
+	while (!atomic_load(&slow.entered))
+		sleep_ms(1);
+	apf_mem_set_done(m, NULL, NULL);
+	assert_true(atomic_load(&slow.left));
+	apf_mem_destroy(m);
+}
+
 /* Whoever installs a function may free what the old one worked on. */
 static void test_done_changes_hands_while_pages_come(void **state)
 {
@@ -354,6 +380,7 @@ int main(void)
 		TEST(test_V3_threads_do_not_grow_with_outstanding_reads),
 		TEST(test_256_slow_reads_overlap),
 		TEST(test_destroy_does_not_wait_for_what_is_outstanding),
+		TEST(test_done_has_ended_when_it_has_changed_hands),
 		TEST(test_done_changes_hands_while_pages_come),
 	};
 
