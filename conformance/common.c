@@ -241,9 +241,13 @@ void conf_check_full(struct conf *c)
 	struct conf_counts n;
 	struct conf_tokens t;
 	struct conf_vm vm;
+	uint64_t since;
 
 	conf_restore(c, &vm, &setup);
 	conf_start_blind(&vm, "touch", room + 1);
+	since = vmm_now_ns();
+	while (conf_is_user(c) && !conf_host(&vm).full && conf_still(&vm, since, "full host"))
+		conf_sleep(MS);	/* a page is asked for before the host decides */
 	conf_release(&vm);
 	conf_hear(&vm, "@apf started");
 	n = conf_finish(&vm, "C5");
