@@ -27,7 +27,7 @@ static int no_guest_write(void *ctx, uint64_t gpa, uint32_t value)
 	return -EFAULT;
 }
 
-static bool is_ram(void *ctx, uint64_t gpa, uint64_t len)
+static bool is_ram(void *ctx, uint64_t gpa, uint64_t len, bool writable)
 {
 	return true;
 }

@@ -43,7 +43,7 @@ static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 	return 0;
 }
 
-static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)
+static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len, bool writable)
 {
 	return true;
 }

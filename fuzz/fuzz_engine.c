@@ -95,7 +95,7 @@ static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 	return guest_memory_write(&m, gpa, &value, 4);
 }
 
-static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)
+static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len, bool writable)
 {
 	const struct guest_memory m = { .ram = RAM };
 

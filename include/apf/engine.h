@@ -49,8 +49,8 @@ struct apf_engine_ops {
 	 */
 	int (*read32)(void *ctx, uint64_t gpa, uint32_t *value);
 	int (*write32)(void *ctx, uint64_t gpa, uint32_t value);
-	/* Is [gpa, gpa + len) guest RAM, resident or not (L1, N7)? */
-	bool (*is_ram)(void *ctx, uint64_t gpa, uint64_t len);
+	/* Is [gpa, gpa + len) guest RAM, resident or not (C12); that the guest can write (L1, N7)? */
+	bool (*is_ram)(void *ctx, uint64_t gpa, uint64_t len, bool writable);
 	/*
 	 * Raise the ready interrupt on this vCPU (I5, N1). 1: accepted by its
 	 * local APIC; 0: blocked for now, try again later (N6); negative: as 0.

@@ -18,7 +18,7 @@ uint64_t apf_area_of(const struct apf_vcpu *v)
 bool apf_area_is_ram(const struct apf_vcpu *v, uint64_t en)
 {
 	en &= APF_EN_ADDR_MASK;
-	return en <= UINT64_MAX - APF_AREA_SIZE && v->ops->is_ram(v->ctx, en, APF_AREA_SIZE);
+	return en <= UINT64_MAX - APF_AREA_SIZE && v->ops->is_ram(v->ctx, en, APF_AREA_SIZE, true);
 }
 
 static int write_reason(struct apf_vcpu *v, uint32_t reason)

@@ -152,7 +152,7 @@ static int load_entry(struct apf_vcpu *v, const uint8_t *p, enum apf_node_state 
 	if (!apf_vcpu_owns(v, token) || apf_set_find(&v->set, token))
 		return apf_error_set(-EINVAL, "vCPU %u: saved token 0x%x is %s", v->id, token,
 				     apf_vcpu_owns(v, token) ? "there twice" : "not its own");
-	if (gfn >= GFN_LIMIT || !v->ops->is_ram(v->ctx, gfn << PAGE_SHIFT, 1u << PAGE_SHIFT))
+	if (gfn >= GFN_LIMIT || !v->ops->is_ram(v->ctx, gfn << PAGE_SHIFT, 1u << PAGE_SHIFT, false))
 		return apf_error_set(-EINVAL, "vCPU %u: saved page 0x%llx is not RAM", v->id,
 				     (unsigned long long)gfn);
 	apf_set_add(&v->set, gfn, token, state);

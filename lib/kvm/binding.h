@@ -127,6 +127,7 @@ struct apf_kvm_vcpu {
 	pthread_t thread;		/* that runs it, if attached */
 	atomic_bool attached;
 	atomic_uint signalling;		/* threads that may be about to signal it */
+	atomic_bool noted;		/* the end of the page it stands at will bring a signal */
 
 	bool may_halt;			/* C4 (a): else it waits outside the guest */
 

@@ -76,6 +76,8 @@ void apf_link_act(struct apf_kvm_vcpu *v, unsigned int out)
 	}
 	if (out & APF_OUT_KICK)
 		atomic_fetch_or(&v->asked, ASK_ENTER);
+	if (out & APF_OUT_WAKE)
+		atomic_store(&v->noted, false);
 	if (out & (APF_OUT_WAKE | APF_OUT_KICK)) {
 		atomic_fetch_add(&v->kicks, 1);
 		apf_signal_vcpu(v);
@@ -96,11 +98,11 @@ static int op_write32(void *ctx, uint64_t gpa, uint32_t value)
 	return apf_gpa_cache_write(&v->area, v->k, gpa, &value, sizeof(value)) ? -EFAULT : 0;
 }
 
-static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len)
+static bool op_is_ram(void *ctx, uint64_t gpa, uint64_t len, bool writable)
 {
 	struct apf_kvm_vcpu *v = ctx;
 
-	return apf_gpa_is_writable(v->k, gpa, len);
+	return (writable ? apf_gpa_is_writable : apf_gpa_is_ram)(v->k, gpa, len);
 }
 
 static int op_raise(void *ctx, uint32_t vcpu_id, uint8_t vector)
@@ -172,6 +174,7 @@ void apf_link_fault(struct apf_kvm_vcpu *v, struct ram_page page, struct apf_fau
 	f->gfn = gfn.nr;
 	pthread_mutex_lock(&v->lock);
 	apf_vcpu_fault(v->engine, f, d);
+	atomic_store(&v->noted, true);
 	if (d->verdict == APF_INJECT) {
 		if (!apf_arch_inject(v, d->token)) {
 			apf_doing_step(v, NOTIFIED);

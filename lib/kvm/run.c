@@ -67,19 +67,28 @@ static int ask_for(struct apf_kvm_vcpu *v, struct ram_page page)
 	return r;
 }
 
-/* Outside the guest until the page is here. The engine's note of it brings the signal. */
+/* What ask_for said at the end of a wait, as an answer. */
+static int waited(struct apf_kvm_vcpu *v, struct ram_page page, int r)
+{
+	if (r == -EINTR)
+		return r;
+	return r >= 0 ? GO_ON : apf_run_lost(v, apf_page_gpa(v->k, page), r);
+}
+
+/*
+ * Outside the guest until the page is here. The engine's note of it brings the signal, once: a
+ * page that came and was given back before this look has used it up, and is a new fault.
+ */
 static int stand_at(struct apf_kvm_vcpu *v, struct ram_page page)
 {
 	int r, err;
 
-	while ((r = ask_for(v, page)) == 0) {
+	while ((r = ask_for(v, page)) == 0 && atomic_load(&v->noted)) {
 		err = sleep_outside(v, NULL);
 		if (err)
 			return err;
 	}
-	if (r == -EINTR)
-		return r;
-	return r > 0 ? GO_ON : apf_run_lost(v, apf_page_gpa(v->k, page), r);
+	return waited(v, page, r);
 }
 
 /* C4 (b): nothing is served until the page is here. */
@@ -172,17 +181,16 @@ static int need_page(struct apf_kvm_vcpu *v, struct ram_page page)
 {
 	struct apf_fault f = { .by_kvm = true };
 	struct apf_decision d;
-	int r = ask_for(v, page);
+	int r, err;
 
-	if (r == -EINTR)
-		return r;
-	if (r > 0)
-		return GO_ON;
-	if (r == 0) {
+	while ((r = ask_for(v, page)) == 0) {
 		v->fetched++;
 		apf_link_fault(v, page, &f, &d);
+		err = stand_at(v, page);
+		if (err)
+			return err;
 	}
-	return stand_at(v, page);
+	return waited(v, page, r);
 }
 
 int apf_run_need(struct apf_kvm_vcpu *v, uint64_t gpa, uint64_t len)
@@ -320,11 +328,18 @@ static int deliver_queued(struct apf_kvm_vcpu *v, bool whole)
 	return GO_ON;
 }
 
+/* See stand_at. */
+static bool halt_is_over(struct apf_kvm_vcpu *v)
+{
+	return v->doing == HALTED &&
+	       (apf_page_want(v->k, v->halt_page) != 0 || !atomic_load(&v->noted));
+}
+
 static int before_run(struct apf_kvm_vcpu *v, bool whole)
 {
 	int r = GO_ON;
 
-	if (v->doing == HALTED && apf_page_want(v->k, v->halt_page) != 0)
+	if (halt_is_over(v))
 		r = apf_run_end_halt(v);
 	return r ? r : deliver_queued(v, whole);
 }

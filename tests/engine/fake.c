@@ -38,7 +38,7 @@ static int fake_write32(void *ctx, uint64_t gpa, uint32_t value)
 	return 0;
 }
 
-static bool fake_is_ram(void *ctx, uint64_t gpa, uint64_t len)
+static bool fake_is_ram(void *ctx, uint64_t gpa, uint64_t len, bool writable)
 {
 	struct fake *g = ctx;
 

@@ -425,10 +425,15 @@ static void on_signal(void *ctx, uint32_t vcpu_id, const siginfo_t *si)
 
 int fake_create(enum apf_abi_id abi, enum apf_delivery delivery)
 {
-	struct apf_kvm_slot slot = { .gpa = FAKE_GPA, .size = sizeof(fake.ram),
-				     .readonly = fake.readonly };
+	const uint64_t rom = fake.rom ? fake.rom * 4096ull : sizeof(fake.ram);
+	struct apf_kvm_slot slots[] = {
+		{ .gpa = FAKE_GPA, .size = rom, .readonly = fake.readonly },
+		{ .gpa = FAKE_GPA + rom, .size = sizeof(fake.ram) - rom, .offset = rom,
+		  .readonly = true },
+	};
 	struct apf_kvm_config cfg = { .kvm_fd = KVM_FD, .vm_fd = VM_FD,
-				      .mem = (struct apf_mem *)&fake, .slots = &slot, .nr_slots = 1,
+				      .mem = (struct apf_mem *)&fake, .slots = slots,
+				      .nr_slots = fake.rom ? 2 : 1,
 				      .delivery = delivery, .abi = abi, .max_vcpus = 1,
 				      .max_outstanding = 8, .kick_signal = KICK,
 				      .msr_exits = KVM_MSR_EXIT_REASON_UNKNOWN,

@@ -79,6 +79,7 @@ struct fake {
 	bool kick_at_trap;		/* apf_kvm_kick while the next trap is taken */
 	bool in_msr, in_store, in_read;	/* the guest waits for the answer to its access */
 	bool readonly;			/* RAM is a ROM */
+	unsigned int rom;		/* from this page on it is one, a slot of its own; 0: none */
 	bool msrs_refused;		/* KVM_GET_MSRS fails */
 	bool merge_msr_filter;		/* as apf_kvm_config has it */
 	unsigned int unnamed;		/* so many traps come without an address */

@@ -111,6 +111,25 @@ static void test_C12_an_outstanding_page_that_is_here_gets_its_ready_at_once(voi
 	assert_int_equal(fake.msi_token, token);
 }
 
+static void test_C12_an_outstanding_page_of_a_ROM_is_loaded_too(void **state)
+{
+	uint8_t bytes[1024];
+	uint32_t token;
+	size_t n;
+
+	fake_destroy(NULL);
+	fake.rom = 5;
+	fake_init(APF_ABI_X86_INT, APF_DELIVERY_USER);
+	fake_on(APF_ABI_X86_INT);
+	n = save_outstanding(bytes, sizeof(bytes), &token);
+	fake.rom = 5;
+	fake_init(APF_ABI_X86_INT, APF_DELIVERY_USER);
+	assert_int_equal(apf_kvm_vcpu_load(fake.v, bytes, n, APF_DELIVERY_USER), 0);
+	assert_int_equal(fake.wanted[5], 1);
+	fake_pages_come(&fake);
+	assert_int_equal(fake.msi_token, token);
+}
+
 /* It is loaded before its thread runs, so that there is nobody to be kicked. */
 static void test_C12_L5_a_ready_of_2010_is_injected_when_its_vcpu_starts(void **state)
 {
@@ -180,6 +199,7 @@ int main(void)
 		T(test_C16_a_real_HLT_is_saved_as_halted),
 		T(test_C12_an_outstanding_page_is_asked_for_again_and_gets_its_ready),
 		T(test_C12_an_outstanding_page_that_is_here_gets_its_ready_at_once),
+		T(test_C12_an_outstanding_page_of_a_ROM_is_loaded_too),
 		T(test_C12_L5_a_ready_of_2010_is_injected_when_its_vcpu_starts),
 		T(test_C12_another_way_of_delivery_sends_one_wake_all),
 		T(test_C12_a_vcpu_of_another_generation_is_refused_and_both_are_named),

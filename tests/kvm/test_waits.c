@@ -161,6 +161,39 @@ static void test_C9_a_kick_ends_the_wait_for_what_the_first_run_needs(void **sta
 	assert_true(fake.here[2]);
 }
 
+/* A page comes, and is given back before the vCPU that waits for it has looked. */
+static void page_comes_and_goes(struct fake *g)
+{
+	fake_page_comes(5, 0);
+	g->here[5] = false;
+	g->world = fake_pages_come;
+}
+
+static void test_C2_a_halt_ends_though_its_page_was_given_back_at_once(void **state)
+{
+	fake.sregs.ss.dpl = 0;
+	fake.world = page_comes_and_goes;
+	assert_int_equal(fake_run(reads_page_5), 0);
+	assert_int_equal(stats().halts, 2);
+}
+
+static void test_C2_a_wait_ends_though_its_page_was_given_back_at_once(void **state)
+{
+	fake.regs.rflags = 2;
+	fake.world = page_comes_and_goes;
+	assert_int_equal(fake_run(reads_page_5), 0);
+	assert_int_equal(stats().waits, 2);
+}
+
+static void test_C2_what_KVM_needs_is_waited_for_again_if_it_was_given_back_at_once(void **state)
+{
+	static const struct step steps[] = { EMULATED_READ(5), EXIT };
+
+	fake.world = page_comes_and_goes;
+	assert_int_equal(fake_run(steps), 0);
+	assert_int_equal(stats().waits, 2);
+}
+
 /* V1: they are decided, counted and traced like all others. */
 static void test_V1_C4b_what_the_emulator_misses_is_a_fault_that_waits(void **state)
 {
@@ -258,6 +291,9 @@ int main(void)
 		T(test_C9_a_kick_ends_the_write_of_a_clock_register),
 		T(test_C9_a_kick_ends_the_enabling_of_an_area_that_is_missing),
 		T(test_C9_a_kick_ends_the_wait_for_what_the_first_run_needs),
+		T(test_C2_a_halt_ends_though_its_page_was_given_back_at_once),
+		T(test_C2_a_wait_ends_though_its_page_was_given_back_at_once),
+		T(test_C2_what_KVM_needs_is_waited_for_again_if_it_was_given_back_at_once),
 		T(test_V1_C4b_what_the_emulator_misses_is_a_fault_that_waits),
 		T(test_N10_an_emulated_access_to_a_lost_page_ends_the_run_and_is_named),
 		T(test_immediate_exit_comes_back_and_stays_the_VMMs),

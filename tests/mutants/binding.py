@@ -58,8 +58,11 @@ MUTANTS = [
     # C5: a queue that is full is asked again.
     ("C5", RUN, "ask_for", "== -EAGAIN) {", "== -ERANGE) {", [VCPU_TEST]),
     # C7: the page that has come ends the halt.
-    ("C7", RUN, "before_run", "v->doing == HALTED && apf_page_want(v->k, v->halt_page) != 0",
+    ("C7", RUN, "halt_is_over", "(apf_page_want(v->k, v->halt_page) != 0 || !atomic_load(&v->noted))",
      "0", [VCPU_TEST]),
+    # C2: one that came and was given back at once is a new fault.
+    ("C2", RUN, "halt_is_over", "|| !atomic_load(&v->noted)", "", [WAITS]),
+    ("C2", RUN, "stand_at", "&& atomic_load(&v->noted)", "", [WAITS]),
     ("C7", LINK, "apf_link_act", "APF_OUT_WAKE | APF_OUT_KICK", "APF_OUT_KICK", [VCPU_TEST]),
     # C8: the token is all of CR2.
     ("C8 C1", X86, "apf_arch_inject", "ev->exception_payload = token;",
@@ -126,8 +129,10 @@ MUTANTS = [
      [REGISTERS]),
     ("N4", X86_VM, "apf_msr_bitmap", "~(1u << 0 | 1u << 4 | 1u << 5)", "~(1u << 0 | 1u << 4)",
      [REGISTERS]),
-    ("L1 N7", LINK, "op_is_ram", "apf_gpa_is_writable(v->k, gpa, len)",
-     "apf_gpa_is_ram(v->k, gpa, len)", [STAND_IN]),
+    ("L1 N7", LINK, "op_is_ram", "writable ? apf_gpa_is_writable : apf_gpa_is_ram",
+     "apf_gpa_is_ram", [STAND_IN]),
+    ("C12", LINK, "op_is_ram", "writable ? apf_gpa_is_writable : apf_gpa_is_ram",
+     "apf_gpa_is_writable", [LOAD]),
     ("L1 N7", MSR, "rdmsr", "v->run->msr.data = value;", "", [REGISTERS]),
     # L5, L11: a ready that is an exception.
     ("L5", RUN, "deliver_queued", "apf_signal_vcpu(v);", ";", [LOAD]),
@@ -174,7 +179,8 @@ MUTANTS = [
     # No row: whatever a vCPU waits for, the VMM gets its thread, and the access goes on later.
     ("waits", RUN, "took_signal", "& ASK_OUT ? -EINTR : GO_ON", "& ASK_OUT ? GO_ON : GO_ON", [WAITS]),
     ("waits", RUN, "took_signal", "cfg->on_signal(cfg->on_signal_ctx, v->id, si);", "", [WAITS]),
-    ("waits", RUN, "need_page", "apf_link_fault(v, page, &f, &d);", "(void)f, (void)d;", [WAITS]),
+    ("waits", RUN, "need_page", "apf_link_fault(v, page, &f, &d);",
+     "(void)f, (void)d, atomic_store(&v->noted, true);", [WAITS]),
     ("waits", RUN, "need_page", "v->fetched++;", "", [WAITS]),
     ("waits", RUN, "go_on_with", "if (r >= 0) apf_doing_step(v, RUNS);", "apf_doing_step(v, RUNS);",
      [WAITS]),

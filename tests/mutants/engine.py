@@ -142,7 +142,7 @@ MUTANTS = [
     ("C12", SAVE_C, "load_entry", "!apf_vcpu_owns(v, token) || apf_set_find(&v->set, token)",
      "apf_set_find(&v->set, token)", [SAVE]),
     ("C12", SAVE_C, "load_entry", "gfn >= GFN_LIMIT ||", "", [SAVE]),
-    ("C12", SAVE_C, "load_entry", "|| !v->ops->is_ram(v->ctx, gfn << PAGE_SHIFT, 1u << PAGE_SHIFT)",
+    ("C12", SAVE_C, "load_entry", "|| !v->ops->is_ram(v->ctx, gfn << PAGE_SHIFT, 1u << PAGE_SHIFT, false)",
      "", [SAVE]),
     ("C12 N5", SAVE_C, "load_controls", "!abi->ctl_valid(v, ctl)", "!abi", [SAVE]),
     ("C12", SAVE_C, "load_controls",
@@ -222,7 +222,7 @@ MUTANTS = [
     # N7: enabling and disabling.
     ("N7", INT, "en_valid", "if (en && !v->has_lapic) return false;", "", [CONTROL, SAVE]),
     ("N7", INT, "en_valid", "if (en && !v->has_lapic)", "if (!v->has_lapic)", [CONTROL]),
-    ("N7", AREA, "apf_area_is_ram", "&& v->ops->is_ram(v->ctx, en, APF_AREA_SIZE)", "",
+    ("N7", AREA, "apf_area_is_ram", "&& v->ops->is_ram(v->ctx, en, APF_AREA_SIZE, true)", "",
      [CONTROL, SAVE]),
     ("N7", AREA, "apf_area_is_ram", "en <= UINT64_MAX - APF_AREA_SIZE &&", "!", [CONTROL]),
     ("N7", INT, "write_en", "if (!en_valid(v, en)) return -EINVAL; if (was",
