@@ -70,6 +70,7 @@ static const char *const why_words[APF_WHY_COUNT] = {
 	[APF_WHY_SMM] = "in system management mode",
 	[APF_WHY_NESTED] = "a nested guest runs",
 	[APF_WHY_REGION] = "in code that the guest excepts",
+	[APF_WHY_KVM] = "KVM needs it for an access that is half done",
 };
 
 static struct since *find(struct writer *w, uint64_t key)

@@ -108,6 +108,20 @@ static void test_a_vcpu_that_stands_says_why(void **state)
 	assert_null(event("E", "stand", 2));
 }
 
+static void test_every_reason_has_words_of_its_own(void **state)
+{
+	for (unsigned int why = 0; why < APF_WHY_COUNT; why++)
+		apf_trace_record(APF_EV_FAULT, 0, why, 0, APF_WAIT << 8 | why);
+	apf_trace_record(APF_EV_FAULT, 0, APF_WHY_COUNT, 0, APF_WAIT << 8 | APF_WHY_COUNT);
+	finish();
+	for (unsigned int why = 0; why < APF_WHY_COUNT; why++) {
+		const char *words = arg(event("B", "fault", why), "why");
+
+		assert_true(*words && strcmp(words, "(null)") && strcmp(words, "unknown"));
+	}
+	assert_string_equal(arg(event("B", "fault", APF_WHY_COUNT), "why"), "unknown");
+}
+
 static void test_a_request_is_one_bar_however_often_it_is_tried(void **state)
 {
 	apf_trace_record(APF_EV_FETCH, APF_TRACE_NO_VCPU, 16, 0, 2);
@@ -133,6 +147,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lanes_have_names, start, stop),
 		cmocka_unit_test_setup_teardown(test_a_fault_is_an_arrow_with_its_latency, start, stop),
 		cmocka_unit_test_setup_teardown(test_a_vcpu_that_stands_says_why, start, stop),
+		cmocka_unit_test_setup_teardown(test_every_reason_has_words_of_its_own, start, stop),
 		cmocka_unit_test_setup_teardown(test_a_request_is_one_bar_however_often_it_is_tried, start, stop),
 	};
 
