@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What a vCPU that does not get on is made of: for reports, not for the path of a fault. */
 #include <errno.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #include <abi/apf_abi_x86.h>
+#include <apf/error.h>
 
 #include "kvm/arch.h"
 
@@ -39,7 +41,7 @@ int apf_kvm_vcpu_inspect(struct apf_kvm_vcpu *v, struct apf_kvm_vcpu_view *out)
 		return err;
 	out->interrupts = state.irqs_on;
 	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
-		return -errno;
+		return apf_error_set(-errno, "vcpu %u: KVM_GET_MP_STATE: %s", v->id, strerror(errno));
 	out->mp_state = mp.mp_state;
 	apf_arch_inspect(v, out);
 	return 0;

@@ -275,14 +275,11 @@ static int memory_fault(struct apf_kvm_vcpu *v, int err)
 /* What stands before the next entry: the start, or an exit that is not dealt with yet. */
 static int go_on_with(struct apf_kvm_vcpu *v)
 {
-	int r = GO_ON;
+	int r;
 
-	if (v->doing == STARTS)
-		r = apf_arch_start(v);
-	else if (v->doing == EXITS)
-		r = apf_arch_exit(v);
-	else
+	if (v->doing != STARTS && v->doing != EXITS)
 		return GO_ON;
+	r = v->doing == STARTS ? apf_arch_start(v) : apf_arch_exit(v);
 	if (r >= 0)
 		apf_doing_step(v, RUNS);
 	return r;

@@ -63,7 +63,7 @@ static int ask_again(struct apf_kvm_vcpu *v)
 	struct page_list l = { .gfn = calloc(v->k->cfg.max_outstanding, sizeof(struct gfn)) };
 
 	if (!l.gfn)
-		return -ENOMEM;
+		return apf_error_set(-ENOMEM, "vcpu %u: no memory for its outstanding pages", v->id);
 	pthread_mutex_lock(&v->lock);
 	apf_vcpu_for_each(v->engine, collect, &l);
 	apf_link_poll(v, NULL);

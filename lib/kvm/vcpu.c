@@ -150,8 +150,7 @@ int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v)
 	if (atomic_load(&v->attached))
 		return apf_error_set(-EBUSY, "vcpu %u: another thread runs it", v->id);
 	choose_signals(v);
-	if (pthread_sigmask(SIG_BLOCK, &v->signals, NULL))
-		return -EINVAL;
+	pthread_sigmask(SIG_BLOCK, &v->signals, NULL);
 	pthread_sigmask(SIG_BLOCK, NULL, &inside);
 	for (int signal = 1; signal < NSIG; signal++)
 		if (sigismember(&v->signals, signal) == 1)

@@ -5,7 +5,6 @@
  * where it cannot fetch an instruction, emulation fails. Both are undone here: the page is
  * waited for (apf_run_need), then the access is completed or the instruction runs again.
  */
-
 #include "kvm/arch.h"
 #include "kvm/x86/x86.h"
 
