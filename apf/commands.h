@@ -33,7 +33,8 @@ struct vm_options {
 
 enum {
 	OPT_DELIVERY = 256, OPT_CONTROL, OPT_SERIAL, OPT_INPUT, OPT_MARK, OPT_UNTIL, OPT_JSON,
-	OPT_HALT, OPT_TIMEOUT, OPT_ABI, OPT_LATENCY, OPT_TRACE, OPT_PRELOAD, OPT_RECORD, OPT_OWN,		/* a command's own numbers start here */
+	OPT_HALT, OPT_TIMEOUT, OPT_ABI, OPT_LATENCY, OPT_TRACE, OPT_PRELOAD, OPT_RECORD,
+	OPT_OWN,		/* a command's own numbers start here */
 };
 
 #define VM_LONG_OPTIONS							\

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A filter that keeps pages away between hold and release, so that no check depends on how long something takes. */
+/*
+ * A filter that keeps pages away between hold and release, so that no check depends on how
+ * long something takes.
+ */
 #include <errno.h>
 
 #include <apf/error.h>

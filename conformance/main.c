@@ -140,7 +140,8 @@ static void prepare(const struct run *r, const struct conf_generation *gen, stru
 {
 	*c = (struct conf){
 		.host = r->command ? &conf_host_command : &conf_host_vmm, .command = r->command,
-		.chunk = (unsigned int)(sysconf(_SC_PAGESIZE) / APF_PAGE_SIZE), .gen = gen, .delivery = r->delivery, .kernel = r->kernel, .rows = r->rows,
+		.chunk = (unsigned int)(sysconf(_SC_PAGESIZE) / APF_PAGE_SIZE), .gen = gen,
+		.delivery = r->delivery, .kernel = r->kernel, .rows = r->rows,
 		.cpus = (unsigned int)r->cpus, .timeout_ns = r->timeout_ns,
 	};
 }

@@ -18,6 +18,14 @@
 
 #include "preload.h"
 
+#ifndef KVM_SET_USER_MEMORY_REGION2	/* Linux 6.8 */
+struct region2 {
+	struct kvm_userspace_memory_region like;
+	__u64 more[16];
+};
+#define KVM_SET_USER_MEMORY_REGION2	_IOW(KVMIO, 0x49, struct region2)
+#endif
+
 int ioctl(int fd, unsigned long request, ...);
 
 static int sock = -1;
@@ -81,11 +89,7 @@ static void tell(const struct kvm_userspace_memory_region *r)
 /* Both forms of the request begin alike. */
 static int is_memory(unsigned long request)
 {
-#ifdef KVM_SET_USER_MEMORY_REGION2
-	if (request == KVM_SET_USER_MEMORY_REGION2)
-		return 1;
-#endif
-	return request == KVM_SET_USER_MEMORY_REGION;
+	return request == KVM_SET_USER_MEMORY_REGION || request == KVM_SET_USER_MEMORY_REGION2;
 }
 
 __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, ...)

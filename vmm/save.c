@@ -73,7 +73,8 @@ static int add_sums(struct vmm *vm, int fd, struct vmm_snapshot_writer *w)
 	const uint64_t size = vm->cfg.mem_size;
 	void *sums = vmm_snapshot_add(w, VMM_SEC_RAM_SUMS, 0, NULL, size / APF_PAGE_SIZE * sizeof(uint32_t));
 
-	return sums ? vmm_sums_read(fd, size, note_sum, sums) : apf_error_set(-ENOMEM, "snapshot: out of memory");
+	return sums ? vmm_sums_read(fd, size, note_sum, sums)
+		    : apf_error_set(-ENOMEM, "snapshot: out of memory");
 }
 
 static int write_ram(struct vmm *vm, const struct vmm_folder *f, struct vmm_snapshot_writer *w,

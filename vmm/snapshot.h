@@ -93,7 +93,8 @@ struct vmm_snapshot {
 /*
  * Check and index the bytes of DIR/state. Everything that must be there is there
  * and has a possible length on success, and nothing of another machine; what is inside
- * a section is for its reader to judge. 0; -EINVAL and an apf_error that names the section and the offset. Pure.
+ * a section is for its reader to judge. 0; -EINVAL and an apf_error that names the section
+ * and the offset. Pure.
  */
 int vmm_snapshot_parse(const void *bytes, size_t len, struct vmm_snapshot *out);
 

@@ -149,8 +149,8 @@ struct apf_decision {
  * A fault on a page that is not here. Decides (C3-C5, C14), and for APF_INJECT
  * writes the reason word and enters the page into the outstanding set (C13). For
  * APF_HALT and APF_WAIT the page is remembered as the one this vCPU stands at,
- * until the next fault. The caller asks for the page AFTER this call and, if it
- * turns out to be here already, calls apf_vcpu_page_done at once.
+ * until the next fault. The caller asks for the page, before this call or after it, and
+ * looks AFTER it whether the page is here: if so, it calls apf_vcpu_page_done at once.
  */
 void apf_vcpu_fault(struct apf_vcpu *v, const struct apf_fault *f, struct apf_decision *d);
 

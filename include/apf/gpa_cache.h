@@ -34,9 +34,8 @@ struct apf_gpa_cache {
 
 /*
  * Read or write len bytes at gpa. Any thread. 0; -EFAULT: a page of it is not resident, nothing
- * is done; -ERANGE: it is not in RAM, or not in one slot, or to be written in a
- * read-only one. 4 aligned bytes are one access, with
- * acquire or release order.
+ * is done; -ERANGE: it is not in RAM, or not in one slot, or to be written in a read-only
+ * one. 4 aligned bytes are one access, with acquire or release order.
  */
 int apf_gpa_cache_read(struct apf_gpa_cache *c, const struct apf_kvm *k, uint64_t gpa, void *buf,
 		       size_t len);

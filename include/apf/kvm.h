@@ -129,7 +129,8 @@ int apf_kvm_vcpu_add(struct apf_kvm *k, uint32_t id, int fd, struct kvm_run *run
 /*
  * Call in the vCPU's thread before the first run: blocks SIGBUS, the kick signal and
  * cfg.signals, and lets them in only where the library waits. A vCPU may go from thread to
- * thread: detach it in the one, attach it in the other. 0; -EBUSY: another thread has it.
+ * thread: detach it in the one, attach it in the other. 0; -EBUSY: another thread has it; or
+ * what KVM_SET_SIGNAL_MASK said.
  */
 int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v);
 
@@ -204,7 +205,8 @@ size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_
  * events, mp_state; MSRs APF_MSR_* must not be given to KVM by the VMM; arm64: after
  * registers, mp_state and the GIC with its line levels). Asks for
  * the outstanding pages again, or sends one wake-all where the set is not in the
- * bytes or the delivery mode differs (C12). 0, -EINVAL + apf_error.
+ * bytes or the delivery mode differs (C12). vCPU's thread or stopped. 0; -EINVAL + apf_error:
+ * malformed, or of another vCPU or generation; -ENOMEM.
  */
 int apf_kvm_vcpu_load(struct apf_kvm_vcpu *v, const void *buf, size_t size,
 		      enum apf_delivery saved_as);
@@ -241,6 +243,7 @@ struct apf_kvm_stats {
 	uint64_t kicks;
 	uint64_t msi_blocked;		/* N6 */
 };
+/* Counts since creation, of the vCPUs that are bound; of one vCPU. Any thread, at any time. */
 void apf_kvm_stats(const struct apf_kvm *k, struct apf_kvm_stats *s);
 void apf_kvm_vcpu_stats(const struct apf_kvm_vcpu *v, struct apf_vcpu_stats *s);
 

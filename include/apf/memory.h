@@ -88,8 +88,9 @@ void apf_mem_set_done(struct apf_mem *m,
 		      void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n),
 		      void *ctx);
 
+/* Bytes of RAM; of the page in use. Where views A and B begin: valid until destroy. Any thread. */
 uint64_t apf_mem_size(const struct apf_mem *m);
-uint32_t apf_mem_page_size(const struct apf_mem *m);	/* the one in use, bytes */
+uint32_t apf_mem_page_size(const struct apf_mem *m);
 void *apf_mem_view_a(const struct apf_mem *m);
 void *apf_mem_view_b(const struct apf_mem *m);
 
@@ -194,12 +195,16 @@ struct apf_mem_stats {
 	uint32_t in_flight;	/* pages on their way */
 	uint32_t max_in_flight;
 };
+/* Counts since creation, in pages of 4 KiB. Any thread. */
 void apf_mem_stats(const struct apf_mem *m, struct apf_mem_stats *s);
 
-/* Text of why the last page was lost: which page, which store, which error; "" if none. */
+/*
+ * Text of why the last page was lost: which page, which store, which error; "" if none. Any
+ * thread; valid until this thread asks again.
+ */
 const char *apf_mem_lost_text(const struct apf_mem *m);
 
-/* What this kernel offers, for `apf doctor`: 0 or negative errno + apf_error. */
+/* What this kernel offers, for `apf doctor`: 0 or negative errno + apf_error. Any thread. */
 struct apf_mem_probe {
 	bool userfaultfd;	/* may be created, kernel-mode faults included */
 	bool minor_shmem;

@@ -141,11 +141,12 @@ int apf_store_open(const char *spec, struct apf_store **out);
  */
 int apf_store_stack(const struct apf_store_ops *filter, const char *arg, struct apf_store *below,
 		    struct apf_store **out);
+/* Close a store and the filters in front of it, if no apf_mem has taken it over. Any thread. */
 void apf_store_close(struct apf_store *s);
 
-/* "500us", "20ms", "2s", "7" (ns) to nanoseconds; 0 or -EINVAL. */
+/* "500us", "20ms", "2s", "7" (ns) to nanoseconds; 0 or -EINVAL + apf_error. Any thread. */
 int apf_parse_duration(const char *text, uint64_t *ns);
-/* "512K", "256M", "8G", plain bytes; 0 or -EINVAL/-ERANGE. */
+/* "512K", "256M", "8G", plain bytes; 0, -EINVAL or -ERANGE + apf_error. Any thread. */
 int apf_parse_size(const char *text, uint64_t *bytes);
 
 #pragma GCC visibility pop

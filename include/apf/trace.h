@@ -47,14 +47,15 @@ struct apf_trace_record {
 
 /*
  * Start recording into a ring of at least `records` entries (rounded up to a
- * power of two; the oldest are overwritten). Not on the fault path. Returns 0,
- * -ENOMEM, -EBUSY if recording already.
+ * power of two; the oldest are overwritten). Not on the fault path; one thread at a time.
+ * Returns 0, -ENOMEM, -EBUSY if recording already.
  */
 int apf_trace_start(uint32_t records);
 
 /*
  * Stop recording and write what the ring holds to path as Chrome trace JSON.
- * No vCPU may be running. Returns 0 or a negative errno. Frees the ring.
+ * No vCPU may be running, no page on its way. Returns 0 or a negative errno + apf_error.
+ * Frees the ring.
  */
 int apf_trace_write(const char *path);
 
