@@ -238,9 +238,10 @@ static void print_text(const struct doctor *d)
 		if (!c->ok)
 			printf("%24s-> %s\n", "", c->fix);
 	}
-	printf("\nmode sync: %s   mode kernel: %s   mode user: %s   Linux guests: %s\n",
+	printf("\nmode sync: %s   mode kernel: %s   mode user: %s%s   Linux guests: %s\n",
 		      yes_no(all_ok(d, FOR_RESTORE)), yes_no(all_ok(d, FOR_RESTORE | FOR_KERNEL)),
 		      yes_no(all_ok(d, FOR_RESTORE | FOR_USER)),
+		      all_ok(d, FOR_LAZY_TABLES) ? "" : ", with page tables fetched first",
 		      all_ok(d, FOR_LINUX) ? "yes" : "no, or too slow");
 }
 

@@ -8,7 +8,7 @@
 #include "commands.h"
 
 /* Who needs a check to be fine. */
-enum { FOR_RESTORE = 1, FOR_USER = 2, FOR_KERNEL = 4, FOR_LINUX = 8, FOR_NUMBERS = 16 };
+enum { FOR_RESTORE = 1, FOR_USER = 2, FOR_KERNEL = 4, FOR_LINUX = 8, FOR_NUMBERS = 16, FOR_LAZY_TABLES = 32 };
 
 struct check {
 	const char *name;

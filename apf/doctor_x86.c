@@ -40,6 +40,10 @@ static void check(struct doctor *d, const struct apf_kvm_probe *p)
 	doctor_add(d, "guest-mode-flag", p->guest_mode_flag, 0,
 		   "only matters for nested guests, which apf does not offer",
 		   "KVM tells when a nested guest runs (6.12)");
+	doctor_add(d, "page-walks", !p->software_walks, FOR_LAZY_TABLES,
+		   "mode user fetches all of a guest's page tables before it starts",
+		   p->software_walks ? "KVM walks a guest's page tables in software: a missing one does not trap"
+				     : "the processor walks a guest's page tables: a missing one traps");
 	check_tracing(d);
 }
 

@@ -226,8 +226,10 @@ struct kvm_msrs;
 int apf_kvm_need_msrs(struct apf_kvm *k, const struct kvm_msrs *msrs);
 
 /*
- * x86 only. Make the pages resident that KVM reads because of these registers (PDPTEs of a PAE
- * guest): call before KVM_SET_SREGS when a vCPU is restored. Waits. 0 or -EIO + apf_error.
+ * x86 only. Make the pages resident that KVM reads because of these registers: the PDPTEs of a PAE
+ * guest; where KVM walks page tables by itself (apf_kvm_probe.software_walks) and user space delivers
+ * also all of these, the IDT, the GDT and the TSS with its stacks. Call before KVM_SET_SREGS when a vCPU
+ * is restored. Waits. 0, -ENOMEM or -EIO + apf_error.
  */
 struct kvm_sregs;
 int apf_kvm_need_sregs(struct apf_kvm *k, const struct kvm_sregs *sregs);
@@ -269,6 +271,7 @@ int apf_kvm_vcpu_inspect(struct apf_kvm_vcpu *v, struct apf_kvm_vcpu_view *out);
 struct apf_kvm_probe {
 	bool irqchip, user_msr, msr_filter, exception_payload, sync_regs, signal_msi, async_pf_int;
 	bool mce, guest_mode_flag;
+	bool software_walks;	/* KVM walks page tables by itself: they are fetched before a vCPU starts */
 	bool smccc_filter, ext_dabt, suspend;	/* arm64; the others but irqchip are x86's */
 };
 int apf_kvm_probe(int kvm_fd, struct apf_kvm_probe *p);

@@ -110,6 +110,7 @@ struct apf_kvm {
 	uint32_t layout;		/* number of what they are now, from 1: caches compare it */
 	bool sync_regs;			/* x86: KVM_CAP_SYNC_REGS covers registers and events */
 	bool tells_nested;		/* x86: KVM_RUN_X86_GUEST_MODE is to be had (C14) */
+	bool software_walks;		/* x86: KVM reads page tables by itself, without a trap */
 	const struct kernel_controls *kernel;	/* mode kernel, else NULL */
 	_Atomic(struct apf_kvm_vcpu *) *vcpus;	/* cfg.max_vcpus, in order of adding */
 	atomic_uint nr_vcpus;		/* places; those of removed vCPUs are used again */
@@ -146,6 +147,8 @@ struct apf_kvm_vcpu {
 	unsigned int fetched;		/* pages that the exit at hand had to wait for */
 	struct ram_page raced_page;
 	unsigned int races;
+	uint64_t failed_pc;		/* x86: the last instruction that KVM failed at, */
+	unsigned int failures;		/* so many times in a row without a page that came for it */
 	unsigned int unnamed;		/* traps in a row that did not say where */
 	uint64_t lost_gpa;
 	sigset_t signals;		/* let in inside KVM_RUN: SIGBUS and */

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <kvm/binding.h>
+
 #include "fake.h"
 
 #define VCPU_FD	1002
@@ -155,16 +157,24 @@ static int memory_fault(struct fake *g, uint64_t page)
 	return -EFAULT;
 }
 
+/* What KVM failed at: the exception that it has ready stays behind, and another vCPU's page comes. */
+static int failed(struct fake *g, uint32_t exit_reason, uint8_t vector, uint64_t page)
+{
+	g->run->exit_reason = exit_reason;
+	g->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	g->events.exception.pending = 1;
+	g->events.exception.nr = vector;
+	g->here[page] = g->meanwhile;
+	return 0;
+}
+
 /* A write's instruction is through when KVM tells of it, a read's is not. */
 static int emulated(struct fake *g, const struct step *s)
 {
 	uint64_t gpa = GPA(s->a) + 8;
 
-	if (!g->here[s->a] && s->what == DO_FETCH) {
-		g->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
-		g->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
-		return 0;
-	}
+	if (!g->here[s->a] && s->what == DO_FETCH)
+		return failed(g, KVM_EXIT_INTERNAL_ERROR, 6, s->a);
 	g->regs.rip += s->what == DO_WRITE || g->here[s->a];
 	if (g->here[s->a])
 		return 1;
@@ -198,6 +208,10 @@ static int step(struct fake *g, const struct step *s)
 	case DO_WRITE:
 	case DO_FETCH:
 		return emulated(g, s);
+	case DO_TRIPLE:
+		if (!g->here[s->a])
+			return failed(g, KVM_EXIT_SHUTDOWN, 8, s->a);
+		break;
 	case DO_HLT:
 		g->mp_state = KVM_MP_STATE_HALTED;
 		break;
@@ -449,6 +463,7 @@ int fake_create(enum apf_abi_id abi, enum apf_delivery delivery)
 	err = apf_kvm_create(&cfg, &fake.k);
 	if (err)
 		return err;
+	fake.k->software_walks = fake.software_walks;
 	power_on(&fake);
 	fake.run = calloc(1, sizeof(*fake.run));
 	err = apf_kvm_vcpu_add(fake.k, 0, VCPU_FD, fake.run, &fake.v);

@@ -41,7 +41,7 @@ struct fake;
 /* What the guest does; a list of steps ends with EXIT. */
 struct step {
 	enum { DO_EXIT, DO_TOUCH, DO_WRMSR, DO_RDMSR, DO_HLT, DO_CALL, DO_READ, DO_WRITE,
-	       DO_FETCH, DO_STORE, DO_EFAULT } what;
+	       DO_FETCH, DO_STORE, DO_EFAULT, DO_TRIPLE } what;
 	uint64_t a, b;
 	void (*call)(struct fake *g);
 };
@@ -57,6 +57,7 @@ struct step {
 #define EMULATED_READ(page)	{ .what = DO_READ, .a = (page) }
 #define EMULATED_WRITE(page, v)	{ .what = DO_WRITE, .a = (page), .b = (v) }
 #define EMULATED_FETCH(page)	{ .what = DO_FETCH, .a = (page) }
+#define TRIPLE(page)	{ .what = DO_TRIPLE, .a = (page) }	/* KVM's own walk, if it is missing */
 #define CALL(function)	{ .what = DO_CALL, .call = (function) }	/* happens while the guest runs */
 
 struct fake {
@@ -71,6 +72,8 @@ struct fake {
 	struct kvm_vcpu_events events;
 	uint32_t mp_state;
 	bool no_sync_regs, no_msr_filter, no_async_pf_int, no_guest_mode; /* capabilities that it lacks */
+	bool software_walks;		/* KVM reads the guest's page tables by itself */
+	bool meanwhile;			/* what KVM failed for has come before anybody looks */
 	bool apic_off;			/* KVM_SIGNAL_MSI is not taken */
 	bool events_refused;		/* KVM_SET_VCPU_EVENTS fails */
 	bool no_lapic;			/* none in the kernel */

@@ -7,12 +7,15 @@ LOAD = "tests/kvm/test-kvm-load"
 HALT_TEST = "tests/kvm/test-kvm-halt"
 GPA_TEST = "tests/kvm/test-kvm-gpa_cache"
 LIFE = "tests/kvm/test-kvm-life"
+WALKS = "tests/kvm/test-kvm-walks"
 WAITS = "tests/kvm/test-kvm-waits"
 
 X86_VM = "lib/kvm/x86/setup.c"
 X86 = "lib/kvm/x86/regs.c"
 CPUID = "lib/kvm/x86/cpuid.c"
 MSR = "lib/kvm/x86/msr.c"
+X86_EMUL = "lib/kvm/x86/emul.c"
+X86_WALKS = "lib/kvm/x86/walks.c"
 LINK = "lib/kvm/link.c"
 VCPU = "lib/kvm/vcpu.c"
 RUN = "lib/kvm/run.c"
@@ -110,7 +113,7 @@ MUTANTS = [
     ("C13", X86, "apf_arch_inject", "ev->exception_has_payload = 1;",
      "ev->exception_has_payload = 0;",
      [REGISTERS]),
-    ("C13", X86, "apf_arch_inject", "v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;", ";",
+    ("C13", X86, "apf_x86_set_exception", "v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;", ";",
      [REGISTERS, VCPU_TEST]),
     # C14: x86's own gates.
     ("C14", CPUID, "apf_kvm_cpuid", "forbid_nesting(cpuid);", ";", [STAND_IN]),
@@ -181,13 +184,24 @@ MUTANTS = [
     ("waits", RUN, "took_signal", "cfg->on_signal(cfg->on_signal_ctx, v->id, si);", "", [WAITS]),
     ("waits", RUN, "need_page", "apf_link_fault(v, page, &f, &d);",
      "(void)f, (void)d, atomic_store(&v->noted, true);", [WAITS]),
-    ("waits", RUN, "need_page", "v->fetched++;", "", [WAITS]),
+    ("waits", RUN, "need_page", "v->fetched++;", "", [WALKS]),
     ("waits", RUN, "go_on_with", "if (r >= 0) apf_doing_step(v, RUNS);", "apf_doing_step(v, RUNS);",
      [WAITS]),
     ("waits", RUN, "interrupted", "return err == -EAGAIN ? GO_ON : err;", "return GO_ON;", [WAITS]),
     ("waits", STATE, "apf_kvm_vcpu_save", "if (apf_kvm_vcpu_pending(v)) {", "if (0) {", [WAITS]),
-    ("waits", "lib/kvm/x86/emul.c", "apf_x86_mmio", "r = run->mmio.is_write ? ",
+    ("waits", X86_EMUL, "apf_x86_mmio", "r = run->mmio.is_write ? ",
      "r = 0 ? ", [WAITS]),
     ("waits V1", "lib/engine/fault.c", "decide", "if (f->by_kvm) return APF_WHY_KVM;", "", [WAITS]),
     ("waits C5", RUN, "ask_for", "if (err) return err;", "", [WAITS]),
+    # No row: what KVM reads by itself is there, or was not when it failed.
+    ("walks", X86, "apf_kvm_need_sregs", "err ? err : apf_x86_need_system(k, NULL, sregs)", "err", [WALKS]),
+    ("walks", X86, "apf_arch_start", "r ? r : apf_x86_need_stack(v, &sregs)", "r", [WALKS]),
+    ("walks", X86, "apf_arch_exit", "return apf_x86_triple_fault(v);", "return TO_CALLER;", [WALKS]),
+    ("walks", X86_WALKS, "need_tables", "r == -EIO", "0", [WALKS]),
+    ("walks", X86_WALKS, "walks_fail", "k->software_walks &&", "", [WALKS]),
+    ("walks", X86_WALKS, "walks_fail", "&& s->cr0 & CR0_PG", "", [WALKS]),
+    ("walks", X86_EMUL, "apf_x86_run_again", "memset(&ev->exception, 0, sizeof(ev->exception));", "",
+     [WALKS]),
+    ("walks", X86_EMUL, "apf_x86_may_run_again", "++v->failures <= RACES_BEFORE_ERROR", "v->fetched",
+     [WALKS]),
 ]

@@ -4,8 +4,9 @@
 
     kernel.py APF KERNEL
 
-Also runs where KVM emulates ring 0: its page walks do not trap there, so that the kernel's own
-pages, those below the kernel_end that it prints, are fetched before the start. The tasks' are not.
+Also runs where KVM emulates ring 0: its page walks do not trap there. Where numbers are compared the
+kernel's own pages, those below the kernel_end that it prints, are fetched before the start; the tasks' are
+never.
 """
 import json
 import os
@@ -62,21 +63,24 @@ class Guest:
         with open(self.path("json"), encoding="utf-8") as file:
             return json.load(file)
 
-    def boot_and_save(self):
-        vm = subprocess.Popen(self.run("--control", self.path("control")))
+    def run_and_save(self, command, to, *when):
+        vm = subprocess.Popen(command + ["--control", self.path("control")])
         try:
             while not os.path.exists(self.path("control")):
-                check(vm.poll() is None, f"apf run ended with code {vm.returncode}")
+                check(vm.poll() is None, f"apf ended with code {vm.returncode}")
                 time.sleep(0.01)
-            subprocess.run([APF, "snapshot", "--control", self.path("control"), "--wait-for",
-                            "@apf ready", "--to", self.path("snapshot"), "--stop",
-                            "--timeout", LIMIT], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([APF, "snapshot", "--control", self.path("control"), *when,
+                            "--to", self.path(to), "--stop", "--timeout", LIMIT], check=True,
+                           stdout=subprocess.DEVNULL)
             code = vm.wait(timeout=30)
         finally:
             if vm.poll() is None:
                 vm.kill()
                 vm.wait()
-        check(code == 0, f"apf run ended with code {code}")
+        check(code == 0, f"apf ended with code {code}")
+
+    def boot_and_save(self):
+        self.run_and_save(self.run(), "snapshot", "--wait-for", "@apf ready")
         self.write_preload(self.result()["marks"][0]["text"])
 
     def write_preload(self, hello):
@@ -86,12 +90,16 @@ class Guest:
         with open(self.path("preload"), "w", encoding="ascii") as file:
             file.write(f"apf-pages 1\n0 {pages}\n")
 
+    def restored(self, delivery, *options):
+        return [APF, "restore", self.path("snapshot"), "--delivery", delivery, "--latency", LATENCY,
+                "--serial", self.path("serial"), "--json", self.path("json"), "--timeout", LIMIT, *options]
+
     def restore(self, delivery, job):
-        code = subprocess.run([
-            APF, "restore", self.path("snapshot"), "--delivery", delivery, "--latency", LATENCY,
-            "--preload", self.path("preload"), "--input", f"go {job}\\n", "--until", "@apf done",
-            "--serial", self.path("serial"), "--json", self.path("json"), "--timeout", LIMIT],
-            check=False).returncode
+        return self.finish(delivery, "--preload", self.path("preload"), "--input", f"go {job}\\n")
+
+    def finish(self, delivery, *options):
+        code = subprocess.run(self.restored(delivery, "--until", "@apf done", *options),
+                              check=False).returncode
         check(code == 0, f"apf restore ended with code {code}")
         return self.result()
 
@@ -127,6 +135,20 @@ def check_restore(guest, delivery, job):
 def check_data(result):
     done = numbers(result, "@apf done")
     check(done["bytes"] == TASKS * PAGES * PAGE_SIZE and done["wrong"] == 0, json.dumps(done))
+
+
+def check_nothing_preloaded(guest):
+    """The kernel's own pages and its page tables are missing."""
+    check_data(guest.finish("user", "--input", "go touch\\n"))
+
+
+def check_saved_among_tasks(guest):
+    """A task or the worker runs, in user mode; the stacks of the kernel are missing."""
+    guest.run_and_save(guest.restored("user", "--preload", guest.path("preload"), "--input", "go touch\\n"),
+                       "snapshot2", "--min-outstanding", "2")
+    shutil.rmtree(guest.path("snapshot"))
+    os.rename(guest.path("snapshot2"), guest.path("snapshot"))
+    check_data(guest.finish("user"))
 
 
 def check_lazy_boot(guest, delivery):
@@ -184,9 +206,14 @@ def cases(guests):
         for mode in MODES:
             yield (f"test_C2_each_np_gets_its_ready_{mode}_on_{cpus}_cpus", mode,
                    lambda guest=guest, mode=mode: check_restore(guest, mode, "touch"))
+        yield (f"test_a_kernel_of_which_nothing_is_there_runs_on_{cpus}_cpus", "user",
+               lambda guest=guest: check_nothing_preloaded(guest))
     for job in ("random", "write", "pipe"):
         yield (f"test_every_byte_is_right_after_{job}", "user",
                lambda job=job: check_restore(guests[2], "user", job))
+    for cpus, guest in guests.items():
+        yield (f"test_one_saved_among_its_tasks_of_which_nothing_is_there_runs_on_{cpus}_cpus", "user",
+               lambda guest=guest: check_saved_among_tasks(guest))
 
 
 def run(number, name, reason, function):

@@ -2,9 +2,12 @@
 /*
  * A small kernel of the kind that runs on other machines unchanged: a 32-bit multiboot
  * (version 1) ELF file that says its command line, its modules' strings and contents on the
- * serial port, and ends through port 0xf4 with the digit that its command line begins with.
+ * serial port, and ends through port 0xf4 with the digit that its command line begins with. If a 'w'
+ * follows that, it waits for a character before it says the modules.
  */
 #define UART		0x3f8
+#define UART_STATUS	0x3fd
+#define DATA_READY	1
 #define DEBUG_EXIT	0xf4
 #define STACK		0x90000		/* low memory */
 #define ALIGN_MODULES	1
@@ -26,6 +29,14 @@ _start:
 	movzbl	(%esi), %ebp
 	subl	$'0', %ebp
 	call	say
+	movl	INFO_CMDLINE(%ebx), %esi
+	cmpb	$'w', 1(%esi)
+	jne	say_modules
+	movw	$UART_STATUS, %dx
+1:	inb	%dx, %al
+	testb	$DATA_READY, %al
+	jz	1b
+say_modules:
 	movl	INFO_MODULES(%ebx), %ecx
 	movl	INFO_MODULES + 4(%ebx), %edi
 modules:

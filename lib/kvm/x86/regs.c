@@ -61,14 +61,28 @@ int apf_x86_regs(struct apf_kvm_vcpu *v, struct kvm_regs *regs, struct kvm_sregs
 	return 0;
 }
 
-/* The events as of the last exit, in the place from which apf_arch_inject sends them back. */
-static int get_events(struct apf_kvm_vcpu *v, struct kvm_vcpu_events *buf,
-		      struct kvm_vcpu_events **ev)
+/* The events as of the last exit, in the place from which apf_x86_set_exception sends them back. */
+int apf_x86_events(struct apf_kvm_vcpu *v, struct kvm_vcpu_events *buf,
+		   struct kvm_vcpu_events **ev)
 {
 	*ev = v->k->sync_regs ? &v->run->s.regs.events : buf;
 	if (!v->k->sync_regs && ioctl(v->fd, KVM_GET_VCPU_EVENTS, buf) < 0)
 		return apf_error_set(-errno, "vcpu %u: KVM_GET_VCPU_EVENTS: %s", v->id,
 				     strerror(errno));
+	return 0;
+}
+
+/*
+ * Only the exception changes. The interrupt and NMI fields are always taken by
+ * KVM, so they go back as they were read; nothing else is marked valid.
+ */
+int apf_x86_set_exception(struct apf_kvm_vcpu *v, struct kvm_vcpu_events *ev)
+{
+	ev->flags = KVM_VCPUEVENT_VALID_PAYLOAD;
+	if (v->k->sync_regs)
+		v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+	else if (ioctl(v->fd, KVM_SET_VCPU_EVENTS, ev) < 0)
+		return -errno;
 	return 0;
 }
 
@@ -80,7 +94,7 @@ int apf_arch_fault(struct apf_kvm_vcpu *v, struct apf_fault *f, uint64_t *pc)
 	int err = apf_x86_regs(v, &regs, &sregs);
 
 	if (!err)
-		err = get_events(v, &buf, &ev);
+		err = apf_x86_events(v, &buf, &ev);
 	if (err)
 		return err;
 	*pc = regs.rip;
@@ -105,18 +119,13 @@ int apf_arch_pc(struct apf_kvm_vcpu *v, uint64_t *pc)
 	return 0;
 }
 
-/*
- * Only the exception changes. The interrupt and NMI fields are always taken by
- * KVM, so they go back as they were read; nothing else is marked valid.
- */
 int apf_arch_inject(struct apf_kvm_vcpu *v, uint32_t token)
 {
 	struct kvm_vcpu_events buf, *ev;
-	int err = get_events(v, &buf, &ev);
+	int err = apf_x86_events(v, &buf, &ev);
 
 	if (err)
 		return err;
-	ev->flags = KVM_VCPUEVENT_VALID_PAYLOAD;
 	ev->exception.pending = 1;
 	ev->exception.injected = 0;
 	ev->exception.nr = PF_VECTOR;
@@ -124,11 +133,7 @@ int apf_arch_inject(struct apf_kvm_vcpu *v, uint32_t token)
 	ev->exception.error_code = 0;
 	ev->exception_has_payload = 1;
 	ev->exception_payload = token;
-	if (v->k->sync_regs)
-		v->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
-	else if (ioctl(v->fd, KVM_SET_VCPU_EVENTS, ev) < 0)
-		return -errno;
-	return 0;
+	return apf_x86_set_exception(v, ev);
 }
 
 /* EPERM: no local APIC takes interrupts yet; the same to us as a blocked one (N6). */
@@ -164,6 +169,8 @@ int apf_arch_exit(struct apf_kvm_vcpu *v)
 		return apf_x86_mmio(v);
 	case KVM_EXIT_INTERNAL_ERROR:
 		return apf_x86_emulation_failed(v);
+	case KVM_EXIT_SHUTDOWN:
+		return apf_x86_triple_fault(v);
 	}
 	return TO_CALLER;
 }
@@ -178,8 +185,9 @@ uint64_t apf_x86_pdptes(const struct kvm_sregs *s)
 int apf_kvm_need_sregs(struct apf_kvm *k, const struct kvm_sregs *sregs)
 {
 	uint64_t at = apf_x86_pdptes(sregs);
+	int err = at ? apf_gpa_need(k, at, PDPTES_SIZE) : 0;
 
-	return at ? apf_gpa_need(k, at, PDPTES_SIZE) : 0;
+	return err ? err : apf_x86_need_system(k, NULL, sregs);
 }
 
 int apf_arch_start(struct apf_kvm_vcpu *v)
@@ -195,5 +203,7 @@ int apf_arch_start(struct apf_kvm_vcpu *v)
 	if (ioctl(v->fd, KVM_GET_SREGS, &sregs) < 0)
 		return apf_error_set(-errno, "vcpu %u: KVM_GET_SREGS: %s", v->id, strerror(errno));
 	at = apf_x86_pdptes(&sregs);
-	return at ? apf_run_need(v, at, PDPTES_SIZE) : GO_ON;
+	if (at)
+		r = apf_run_need(v, at, PDPTES_SIZE);
+	return r ? r : apf_x86_need_stack(v, &sregs);
 }

@@ -28,6 +28,7 @@ void apf_arch_probe(int kvm_fd, struct apf_kvm_probe *p)
 		.async_pf_int = apf_host_has(kvm_fd, KVM_CAP_ASYNC_PF_INT),
 		.mce = apf_host_has(kvm_fd, KVM_CAP_MCE),
 		.guest_mode_flag = apf_host_has(kvm_fd, KVM_CAP_X86_GUEST_MODE),
+		.software_walks = apf_x86_software_walks(),
 	};
 }
 
@@ -136,6 +137,7 @@ int apf_arch_vm_init(struct apf_kvm *k)
 		return err;
 	k->sync_regs = p.sync_regs;
 	k->tells_nested = p.guest_mode_flag;
+	k->software_walks = p.software_walks;
 	if (k->cfg.delivery == APF_DELIVERY_KERNEL) {
 		if (!p.async_pf_int)
 			return apf_error_set(-EOPNOTSUPP, "kvm: this host's KVM has no asynchronous page "

@@ -37,6 +37,13 @@ struct kvm_cpuid_entry2 *apf_x86_kvm_features(struct kvm_cpuid2 *c);
 
 /* regs.c. The registers as of the last exit: KVM_RUN's copies, or fetched. 0 or negative errno. */
 int apf_x86_regs(struct apf_kvm_vcpu *v, struct kvm_regs *regs, struct kvm_sregs *sregs);
+/*
+ * The events as of the last exit: *ev is where set_exception takes them from, which may be buf.
+ * 0 or negative errno.
+ */
+int apf_x86_events(struct apf_kvm_vcpu *v, struct kvm_vcpu_events *buf, struct kvm_vcpu_events **ev);
+/* The exception in ev, which apf_x86_events gave, becomes the vCPU's. 0 or negative errno. */
+int apf_x86_set_exception(struct apf_kvm_vcpu *v, struct kvm_vcpu_events *ev);
 /* Where the PDPTEs of a PAE guest lie, which KVM reads without a trap; 0: it is none. */
 uint64_t apf_x86_pdptes(const struct kvm_sregs *sregs);
 #define PDPTES_SIZE	32u
@@ -48,5 +55,28 @@ extern const struct kernel_controls apf_x86_kernel_controls;
 int apf_x86_msr_exit(struct apf_kvm_vcpu *v);
 int apf_x86_mmio(struct apf_kvm_vcpu *v);
 int apf_x86_emulation_failed(struct apf_kvm_vcpu *v);
+/* emul.c. Make resident what the instruction at hand may touch. As apf_run_need. */
+int apf_x86_need_instruction(struct apf_kvm_vcpu *v);
+/*
+ * Is it worth while to run the instruction at pc again? If pages came for it; and some times in a
+ * row without, because another vCPU's may have come before this one looked.
+ */
+bool apf_x86_may_run_again(struct apf_kvm_vcpu *v, uint64_t pc);
+int apf_x86_run_again(struct apf_kvm_vcpu *v);	/* GO_ON, or negative errno */
+
+/* walks.c. Does this host's KVM walk the guest's page tables by itself, as the hardware cannot? */
+bool apf_x86_software_walks(void);
+/*
+ * Make resident what lies on the way from a linear address to its page, and the page itself.
+ * Ends early where the guest has mapped nothing. As apf_run_need.
+ */
+int apf_x86_need_linear(struct apf_kvm_vcpu *v, const struct kvm_sregs *s, uint64_t va);
+/*
+ * Where KVM walks them by itself: make resident all page tables, the descriptor tables and the
+ * TSS. v: its own thread, which can be called away; NULL: before there is one. As apf_run_need.
+ */
+int apf_x86_need_system(struct apf_kvm *k, struct apf_kvm_vcpu *v, const struct kvm_sregs *s);
+int apf_x86_need_stack(struct apf_kvm_vcpu *v, const struct kvm_sregs *s);
+int apf_x86_triple_fault(struct apf_kvm_vcpu *v);
 
 #endif
