@@ -124,9 +124,11 @@ static void test_C14_nested_guests_need_a_host_that_tells_of_them(void **state)
 	assert_int_equal(fake_create(APF_ABI_X86_INT, APF_DELIVERY_SYNC), 0);
 }
 
-struct table {
+#define LEAVES 8
+
+union table {
 	struct kvm_cpuid2 head;
-	struct kvm_cpuid_entry2 e[8];
+	uint8_t bytes[sizeof(struct kvm_cpuid2) + LEAVES * sizeof(struct kvm_cpuid_entry2)];
 };
 
 static struct kvm_cpuid_entry2 base_leaf(uint32_t function, const char *name)
@@ -148,14 +150,14 @@ static void test_C14_without_such_a_host_CPUID_loses_VMX_and_SVM(void **state)
 	};
 
 	for (int tells = 0; tells < 2; tells++) {
-		struct table t = { .head.nent = 2 };
+		union table t = { .head.nent = 2 };
 
-		memcpy(t.e, both, sizeof(both));
+		memcpy(t.head.entries, both, sizeof(both));
 		fake.no_guest_mode = !tells;
 		fake_init(APF_ABI_X86_INT, APF_DELIVERY_USER);
 		apf_kvm_cpuid(fake.k, &t.head);
-		assert_int_equal(t.e[0].ecx, tells ? ~0u : ~(1u << 5));
-		assert_int_equal(t.e[1].ecx, tells ? ~0u : ~CPUID_SVM);
+		assert_int_equal(t.head.entries[0].ecx, tells ? ~0u : ~(1u << 5));
+		assert_int_equal(t.head.entries[1].ecx, tells ? ~0u : ~CPUID_SVM);
 		fake_destroy(NULL);
 	}
 	fake_init(APF_ABI_X86_INT, APF_DELIVERY_USER);
@@ -164,17 +166,17 @@ static void test_C14_without_such_a_host_CPUID_loses_VMX_and_SVM(void **state)
 /* With Hyper-V's leaves in the first place KVM's lie behind them. */
 static void test_N5_only_KVMs_own_leaves_are_edited_wherever_they_lie(void **state)
 {
-	struct table t = { .head.nent = 5 };
+	union table t = { .head.nent = 5 };
 
-	t.e[0] = base_leaf(0x40000000, "Microsoft Hv");
-	t.e[1] = (struct kvm_cpuid_entry2){ .function = 0x40000001, .eax = 0x31237648 };
-	t.e[2] = base_leaf(0x40000100, "KVMKVMKVM");
-	t.e[3] = (struct kvm_cpuid_entry2){ .function = 0x40000101, .eax = APF_CPUID_VMEXIT | 1 };
-	t.e[4] = (struct kvm_cpuid_entry2){ .function = 0x40000200 };
+	t.head.entries[0] = base_leaf(0x40000000, "Microsoft Hv");
+	t.head.entries[1] = (struct kvm_cpuid_entry2){ .function = 0x40000001, .eax = 0x31237648 };
+	t.head.entries[2] = base_leaf(0x40000100, "KVMKVMKVM");
+	t.head.entries[3] = (struct kvm_cpuid_entry2){ .function = 0x40000101, .eax = APF_CPUID_VMEXIT | 1 };
+	t.head.entries[4] = (struct kvm_cpuid_entry2){ .function = 0x40000200 };
 	fake_init(APF_ABI_X86_INT, APF_DELIVERY_USER);
 	apf_kvm_cpuid(fake.k, &t.head);
-	assert_int_equal(t.e[1].eax, 0x31237648);
-	assert_int_equal(t.e[3].eax, APF_CPUID_ASYNC_PF | APF_CPUID_INT | 1);
+	assert_int_equal(t.head.entries[1].eax, 0x31237648);
+	assert_int_equal(t.head.entries[3].eax, APF_CPUID_ASYNC_PF | APF_CPUID_INT | 1);
 }
 
 static void test_the_PDPTEs_of_a_PAE_guest_are_fetched_before_its_registers_are_set(void **state)
