@@ -156,6 +156,7 @@ void apf_trap_release_b(struct apf_mem *m, uint64_t page);
 void apf_trap_poison(struct apf_mem *m, uint64_t page);
 void apf_trap_unpoison(struct apf_mem *m, uint64_t page);
 void apf_trap_again(struct apf_mem *m, uint64_t page, uint64_t n);
+void apf_trap_arm(struct apf_mem *m, uint64_t page, uint64_t end);
 void apf_trap_events(struct apf_mem *m);
 
 /* fetch.c: the scheduler. All but open and close on the pager's thread. */

@@ -1,10 +1,48 @@
 /* SPDX-License-Identifier: MIT */
 /* Fetching a known working set in one go, before the VM needs it page by page. */
 #include <errno.h>
+#include <semaphore.h>
 
 #include <apf/error.h>
 
 #include "memory/memory.h"
+
+struct arming {
+	struct apf_loop_call call;
+	struct apf_mem *mem;
+	const struct apf_mem_range *ranges;
+	size_t n;
+	sem_t ended;
+};
+
+static void arm_ranges(struct apf_loop_call *c)
+{
+	struct arming *a = apf_container_of(c, struct arming, call);
+
+	for (size_t i = 0; i < a->n; i++) {
+		const struct apf_mem_range *r = &a->ranges[i];
+
+		if (r->n)
+			apf_trap_arm(a->mem, page_of_small(a->mem, r->page),
+				     page_of_small(a->mem, r->page + r->n - 1) + 1);
+	}
+	sem_post(&a->ended);
+}
+
+/*
+ * What is missing near pages that the VM is known to need is touched early: it shall meet a marker
+ * at once, and no thread of KVM's shall sleep at a page whose marker is just being set.
+ */
+static void arm(struct apf_mem *m, const struct apf_mem_range *ranges, size_t n)
+{
+	struct arming a = { .call.fn = arm_ranges, .mem = m, .ranges = ranges, .n = n };
+
+	sem_init(&a.ended, 0, 0);
+	apf_loop_post(m->loop, &a.call);
+	while (sem_wait(&a.ended) && errno == EINTR)
+		;
+	sem_destroy(&a.ended);
+}
 
 int apf_mem_preload(struct apf_mem *m, const struct apf_mem_range *ranges, size_t n)
 {
@@ -23,6 +61,8 @@ int apf_mem_preload(struct apf_mem *m, const struct apf_mem_range *ranges, size_
 		err = apf_mem_need(m, ranges[i].page, ranges[i].n);
 	if (err)
 		return apf_error_set(err, "preload: %s", apf_mem_lost_text(m));
+	if (m->cfg.trap == APF_TRAP_POISON)
+		arm(m, ranges, n);
 	atomic_store(&m->count.max_in_flight, 0);
 	return 0;
 }

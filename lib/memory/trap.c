@@ -190,6 +190,14 @@ static void arm_chunk(struct apf_mem *m, uint64_t chunk)
 	count(&m->count.armed, 1);
 }
 
+/* All chunks that have one of these pages. */
+void apf_trap_arm(struct apf_mem *m, uint64_t page, uint64_t end)
+{
+	for (; page < end; page = chunk_end(m, page))
+		if (!m->armed[chunk_of(m, page)])
+			arm_chunk(m, chunk_of(m, page));
+}
+
 /* Pages of one chunk are in no view any more: a touch of them must trap again. */
 void apf_trap_again(struct apf_mem *m, uint64_t page, uint64_t n)
 {

@@ -74,6 +74,22 @@ static void test_N10_preload_says_which_page_is_lost(void **state)
 	apf_mem_destroy(m);
 }
 
+static void test_poison_what_is_missing_beside_preloaded_pages_has_its_marker(void **state)
+{
+	const struct apf_mem_range ranges[] = { { 3 * SMALL, 1 }, { 4000 * SMALL, 96 * SMALL } };
+	struct results r;
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_POISON, &r);
+	char *a = apf_mem_view_a(m);
+
+	assert_int_equal(apf_mem_preload(m, ranges, 2), 0);
+	assert_true(stats(m).armed >= 2);
+	assert_int_equal(touch_page(a + 3ull * page_size, 3, NULL), TOUCH_OK);
+	assert_int_equal(touch_page(a + 4ull * page_size, 4, NULL), TOUCH_TRAPPED);
+	assert_int_equal(touch_page(a + 3999ull * page_size, 3999, NULL), TOUCH_TRAPPED);
+	assert_int_equal(stats(m).blocked, 0);
+	apf_mem_destroy(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -81,6 +97,8 @@ int main(void)
 			test_C2_preload_fetches_just_the_listed_pages_once_and_all_at_once, fake_reset),
 		cmocka_unit_test_setup(
 			test_preload_refuses_ranges_outside_RAM_and_fetches_nothing, fake_reset),
+		cmocka_unit_test_setup(
+			test_poison_what_is_missing_beside_preloaded_pages_has_its_marker, fake_reset),
 		cmocka_unit_test_setup(test_N10_preload_says_which_page_is_lost, fake_reset),
 	};
 
