@@ -90,8 +90,9 @@ struct apf_kvm_config {
  * the guest's control writes here (x86: of MSRs; arm64: of SMCCC calls). x86: after
  * KVM_CREATE_IRQCHIP. Before the first vCPU runs. Memory slots are the VMM's to
  * register, with addresses in view A. From its return on the memory tells the binding, and
- * nobody else, of its pages (apf_mem_set_done). Not on the pager's thread. 0; -EOPNOTSUPP: the host lacks something
- * (apf_error says what; arm64: delivery KERNEL, which KVM has not); -EINVAL, -ENOMEM.
+ * nobody else, of its pages (apf_mem_set_done). Not on the pager's thread. 0; -EOPNOTSUPP:
+ * the host lacks something (apf_error says what; arm64: delivery KERNEL, which KVM has not);
+ * -EINVAL, -ENOMEM.
  */
 int apf_kvm_create(const struct apf_kvm_config *cfg, struct apf_kvm **out);
 /*

@@ -21,8 +21,8 @@
 
 #include "trace_ring.h"
 
-#define PAGER_LANE 100000u	/* behind every vCPU id (at most 4095) */
-#define MAX_LANES 4096u
+#define MAX_LANES 4096u		/* vCPU ids from here on, which only arm64 has, share the pager's */
+#define PAGER_LANE 100000u
 
 /* When something began that is not over; open addressing, never more keys than records. */
 struct since {
