@@ -115,10 +115,7 @@ static inline void irq_on(void)
 }
 
 /* An interrupt that comes before the halt ends it. */
-static inline void irq_on_and_halt(void)
-{
-	__asm__ volatile("sti; hlt" : : : "memory");
-}
+void irq_on_and_halt(void);
 
 static inline void cpu_relax(void)
 {

@@ -25,7 +25,7 @@ struct table_pointer {
 	uint64_t base;
 } __attribute__((packed));
 
-extern char trap_stubs[], msr_read_site[], msr_write_site[], msr_failed[];
+extern char trap_stubs[], msr_read_site[], msr_write_site[], msr_failed[], halt_site[];
 
 static struct gate idt[GATES] __attribute__((aligned(16)));
 
@@ -185,6 +185,8 @@ static void interrupt(struct frame *f)
 
 void trap(struct frame *f)
 {
+	if (f->rip == (uintptr_t)halt_site)
+		f->rip++;
 	if (f->vector == VECTOR_PF) {
 		if (!apf_page_fault(f))
 			panic(f);
