@@ -145,19 +145,23 @@ int apf_kvm_vcpu_attach(struct apf_kvm_vcpu *v)
 		struct kvm_signal_mask head;
 		uint8_t bytes[sizeof(struct kvm_signal_mask) + 8];
 	} mask = { .head.len = 8 };
-	sigset_t inside;
+	sigset_t inside, before;
+	int err;
 
 	if (atomic_load(&v->attached))
 		return apf_error_set(-EBUSY, "vcpu %u: another thread runs it", v->id);
 	choose_signals(v);
-	pthread_sigmask(SIG_BLOCK, &v->signals, NULL);
+	pthread_sigmask(SIG_BLOCK, &v->signals, &before);
 	pthread_sigmask(SIG_BLOCK, NULL, &inside);
 	for (int signal = 1; signal < NSIG; signal++)
 		if (sigismember(&v->signals, signal) == 1)
 			sigdelset(&inside, signal);
 	memcpy(mask.head.sigset, &inside, 8);	/* the kernel's set is 8 bytes */
-	if (ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask) < 0)
-		return apf_error_set(-errno, "kvm: KVM_SET_SIGNAL_MASK: %s", strerror(errno));
+	if (ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask) < 0) {
+		err = apf_error_set(-errno, "kvm: KVM_SET_SIGNAL_MASK: %s", strerror(errno));
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+		return err;
+	}
 	v->thread = pthread_self();
 	atomic_store(&v->attached, true);
 	if (atomic_load(&v->asked) & ASK_OUT)	/* by somebody who did not know the thread yet */

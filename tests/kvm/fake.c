@@ -354,6 +354,8 @@ static int vcpu_ioctl(struct fake *g, unsigned long request, void *arg)
 	case KVM_RUN:
 		return run(g);
 	case KVM_SET_SIGNAL_MASK:
+		if (g->mask_refused)
+			return -EINVAL;
 		memcpy(&g->mask, ((struct kvm_signal_mask *)arg)->sigset, sizeof(g->mask));
 		return 0;
 	case KVM_GET_REGS:

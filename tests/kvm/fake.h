@@ -84,6 +84,7 @@ struct fake {
 	bool readonly;			/* RAM is a ROM */
 	unsigned int rom;		/* from this page on it is one, a slot of its own; 0: none */
 	bool msrs_refused;		/* KVM_GET_MSRS fails */
+	bool mask_refused;		/* KVM_SET_SIGNAL_MASK fails */
 	bool merge_msr_filter;		/* as apf_kvm_config has it */
 	unsigned int unnamed;		/* so many traps come without an address */
 	uint64_t msr_exits;		/* the mask that KVM was given */

@@ -72,6 +72,22 @@ static void test_a_vcpu_has_one_thread_at_a_time(void **state)
 	assert_int_equal(apf_kvm_vcpu_attach(fake.v), 0);
 }
 
+static void test_a_thread_that_does_not_get_its_vcpu_has_its_signals_as_before(void **state)
+{
+	sigset_t none, now;
+
+	apf_kvm_vcpu_detach(fake.v);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	fake.mask_refused = true;
+	assert_int_equal(apf_kvm_vcpu_attach(fake.v), -EINVAL);
+	sigprocmask(SIG_SETMASK, NULL, &now);
+	assert_false(sigismember(&now, SIGUSR1));
+	assert_false(sigismember(&now, SIGBUS));
+	fake.mask_refused = false;
+	assert_int_equal(apf_kvm_vcpu_attach(fake.v), 0);
+}
+
 static void test_only_a_vcpu_without_a_thread_is_removed_and_its_id_is_free_then(void **state)
 {
 	assert_int_equal(bind_again(), -EEXIST);
@@ -127,6 +143,7 @@ int main(void)
 		T(test_a_detached_vcpu_is_gone_on_with_where_it_stood),
 		T(test_a_kick_between_two_threads_is_not_lost),
 		T(test_a_vcpu_has_one_thread_at_a_time),
+		T(test_a_thread_that_does_not_get_its_vcpu_has_its_signals_as_before),
 		T(test_only_a_vcpu_without_a_thread_is_removed_and_its_id_is_free_then),
 		T(test_C10_a_removed_vcpu_gets_no_ready_and_its_successor_none_of_its_readies),
 		T(test_N6_the_timer_of_a_removed_vcpu_does_nothing),
