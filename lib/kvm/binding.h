@@ -68,7 +68,7 @@ enum next {
  *   RUNS       WAITS      a fault's verdict (C4 b)
  *   RUNS       EXITS      KVM_RUN returned with an exit
  *   NOTIFIED   RUNS       KVM_RUN took the exception in
- *   HALTED     RUNS       its page came; an interrupt ended it, as an exit or a trap shows; reset
+ *   HALTED     RUNS       its page came; an interrupt ended it, as an exit or a trap shows; reset, load
  *   WAITS      RUNS       its page came or is lost; or the caller is wanted: the access traps again
  *   EXITS      RUNS       the exit is dealt with, or the VMM's
  *

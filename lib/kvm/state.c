@@ -9,14 +9,20 @@
 
 #include "kvm/arch.h"
 
+/* What the vCPU is given instead of its state stands at no page. */
+static void forget_halt(struct apf_kvm_vcpu *v)
+{
+	if (v->doing == HALTED)
+		apf_doing_step(v, RUNS);
+}
+
 void apf_kvm_vcpu_reset(struct apf_kvm_vcpu *v)
 {
 	pthread_mutex_lock(&v->lock);
 	apf_vcpu_reset(v->engine);
 	apf_link_act(v, 0);
 	pthread_mutex_unlock(&v->lock);
-	if (v->doing == HALTED)
-		apf_doing_step(v, RUNS);
+	forget_halt(v);
 }
 
 size_t apf_kvm_vcpu_save(struct apf_kvm_vcpu *v, void *buf, size_t size, uint32_t *mp_state)
@@ -90,6 +96,7 @@ int apf_kvm_vcpu_load(struct apf_kvm_vcpu *v, const void *buf, size_t size,
 	bool whole;
 	int err;
 
+	forget_halt(v);
 	pthread_mutex_lock(&v->lock);
 	err = apf_vcpu_load(v->engine, buf, size);
 	whole = !err && now == APF_DELIVERY_USER && saved_as == APF_DELIVERY_USER;

@@ -66,6 +66,23 @@ static void test_C16_a_real_HLT_is_saved_as_halted(void **state)
 	assert_int_equal(fake.interrupts, 1);
 }
 
+/* A VMM goes back to a state of before, in which the guest stood in a HLT of its own there. */
+static void test_C16_a_halt_of_our_making_ends_when_another_state_is_loaded(void **state)
+{
+	uint32_t mp = KVM_MP_STATE_HALTED;
+	uint8_t bytes[1024];
+	size_t n;
+
+	fake.sregs.ss.dpl = 0;
+	fake.world = kick;
+	assert_int_equal(fake_run(reads_page_5), -EINTR);
+	n = apf_kvm_vcpu_save(fake.v, bytes, sizeof(bytes), &mp);
+	assert_int_equal(apf_kvm_vcpu_load(fake.v, bytes, n, APF_DELIVERY_USER), 0);
+	mp = KVM_MP_STATE_HALTED;
+	assert_true(apf_kvm_vcpu_save(fake.v, bytes, sizeof(bytes), &mp) > 0);
+	assert_int_equal(mp, KVM_MP_STATE_HALTED);
+}
+
 /* Of a VM that is saved with one fault outstanding. */
 static size_t save_outstanding(uint8_t *bytes, size_t size, uint32_t *token)
 {
@@ -197,6 +214,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_C16_a_halt_of_our_making_is_saved_as_runnable),
 		T(test_C16_a_real_HLT_is_saved_as_halted),
+		T(test_C16_a_halt_of_our_making_ends_when_another_state_is_loaded),
 		T(test_C12_an_outstanding_page_is_asked_for_again_and_gets_its_ready),
 		T(test_C12_an_outstanding_page_that_is_here_gets_its_ready_at_once),
 		T(test_C12_an_outstanding_page_of_a_ROM_is_loaded_too),
