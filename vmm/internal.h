@@ -105,6 +105,9 @@ void vmm_machine_resume_vcpu(struct vmm_vcpu *v);
 /* checkpoint.c: everything but RAM; the file's checksums are still to be filled in. */
 int vmm_state_save(struct vmm *vm, struct vmm_snapshot_writer *w);
 
+/* vm.c: no vCPU waits for a page any more, nor can it run again. Any thread. */
+void vmm_cut_off(struct vmm *vm);
+
 /* state.c: the whole state of one vCPU. */
 int vmm_vcpu_save(struct vmm_vcpu *v, struct vmm_snapshot_writer *w);
 /* Everything but the APF state, which is the last step of all vCPUs (vmm_vcpu_load_apf). */

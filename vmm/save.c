@@ -166,6 +166,7 @@ static void set_saving(struct vmm *vm, struct vmm_folder *f)
 
 void vmm_abandon(struct vmm *vm)
 {
+	vmm_cut_off(vm);	/* else a vCPU that waits keeps the process there after its end */
 	pthread_mutex_lock(&vm->lock);
 	if (vm->saving)
 		remove_folder(vm->saving);

@@ -270,6 +270,16 @@ void vmm_resume(struct vmm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+/*
+ * A vCPU may wait deaf to signals: in KVM, when the guest disables KVM's own faults whose pages are on
+ * their way, and before Linux 6.2 for any page.
+ */
+void vmm_cut_off(struct vmm *vm)
+{
+	if (vm->cfg.delivery != APF_DELIVERY_USER)
+		apf_mem_cut_off(vm->mem);
+}
+
 void vmm_stop(struct vmm *vm)
 {
 	pthread_mutex_lock(&vm->lock);
@@ -277,6 +287,8 @@ void vmm_stop(struct vmm *vm)
 	pthread_cond_broadcast(&vm->cond);
 	pthread_mutex_unlock(&vm->lock);
 	kick_all(vm);
+	if (vm->threads)
+		vmm_cut_off(vm);
 	for (unsigned int i = 0; i < vm->threads; i++)
 		pthread_join(vm->vcpus[i].thread, NULL);
 	if (vm->threads)

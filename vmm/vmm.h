@@ -128,7 +128,7 @@ void vmm_stop(struct vmm *vm);
 int vmm_save(struct vmm *vm, const char *dir, void (*progress)(void *arg, uint64_t done),
 	     void *arg);
 
-/* The process is about to end: remove what a save that is going on has written. Any thread. */
+/* The process is about to end: no vCPU waits for a page, and what a save has written is removed. Any thread. */
 void vmm_abandon(struct vmm *vm);
 
 /*

@@ -88,6 +88,15 @@ void apf_mem_set_done(struct apf_mem *m,
 		      void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n),
 		      void *ctx);
 
+/*
+ * Take view A away for good, before the threads that run on it are joined: who waits in it for a
+ * page, KVM's own threads included, gets an error at once instead (KVM_RUN: -EFAULT), and so does
+ * every later access. A vCPU thread in KVM may wait where no signal reaches it, and then not even
+ * the end of the process ends it. Pages that come later count as fetched. Any thread; 0 or
+ * negative errno.
+ */
+int apf_mem_cut_off(struct apf_mem *m);
+
 /* Bytes of RAM; of the page in use. Where views A and B begin: valid until destroy. Any thread. */
 uint64_t apf_mem_size(const struct apf_mem *m);
 uint32_t apf_mem_page_size(const struct apf_mem *m);

@@ -104,6 +104,7 @@ struct apf_mem {
 	char lost_text[512];
 
 	int uffd;			/* -1 with APF_TRAP_NONE */
+	_Atomic bool cut_off;		/* view A is gone */
 	int empty_fd;			/* what lost pages map where there is no POISON, else -1 */
 	bool events;			/* uffd has something to read */
 	struct apf_loop_op uffd_op;

@@ -104,7 +104,26 @@ static int register_range(struct apf_mem *m, char *start, uint64_t len)
 /* Pages are in the page cache, or all zeroes: make them visible in A. 0 or negative errno. */
 int apf_trap_place(struct apf_mem *m, uint64_t page, uint32_t n, bool zero)
 {
-	return range_op(m, zero ? UFFDIO_ZEROPAGE : UFFDIO_CONTINUE, m->a, page, n);
+	int r = range_op(m, zero ? UFFDIO_ZEROPAGE : UFFDIO_CONTINUE, m->a, page, n);
+
+	return m->cut_off ? 0 : r;
+}
+
+/*
+ * A fault holds the lock of the mappings until it sleeps: who is not asleep when the view has gone
+ * finds that it is gone.
+ */
+int apf_mem_cut_off(struct apf_mem *m)
+{
+	struct uffdio_range r = { .start = (uintptr_t)m->a, .len = m->cfg.size };
+
+	m->cut_off = true;
+	if (mmap(m->a, m->cfg.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		 -1, 0) == MAP_FAILED)
+		return apf_error_set(-errno, "cannot take RAM away: %s", strerror(errno));
+	if (m->uffd >= 0)
+		ioctl(m->uffd, UFFDIO_WAKE, &r);
+	return 0;
 }
 
 /* Somebody blocks on a resident page in B: let them in. */

@@ -214,6 +214,44 @@ static void test_a_child_process_does_not_inherit_the_views(void **state)
 	apf_mem_destroy(m);
 }
 
+struct writer {
+	int fd;
+	const void *from;
+	int error;
+};
+
+static void *write_a_word(void *arg)
+{
+	struct writer *w = arg;
+
+	w->error = write(w->fd, w->from, 8) < 0 ? errno : 0;
+	return NULL;
+}
+
+static void test_who_waits_in_A_for_a_page_gets_an_error_when_A_is_cut_off(void **state)
+{
+	struct results r;
+	struct apf_mem *m = ram_on(NULL, PAGES, APF_TRAP_BLOCK, &r);
+	struct writer w = { .from = page_in(apf_mem_view_a(m), 9) };
+	pthread_t thread;
+	int p[2];
+
+	assert_int_equal(pipe(p), 0);
+	w.fd = p[1];
+	fake.hold = true;
+	assert_int_equal(pthread_create(&thread, NULL, write_a_word, &w), 0);
+	fake_wait_running(1);
+	assert_int_equal(apf_mem_cut_off(m), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(w.error, EFAULT);
+	fake_release();
+	results_wait(&r, 1);
+	assert_int_equal(r.last_res, 0);	/* what comes too late is not lost */
+	close(p[0]);
+	close(p[1]);
+	apf_mem_destroy(m);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, fake_reset)
 
 int main(void)
@@ -231,6 +269,7 @@ int main(void)
 		TEST(test_a_write_through_one_view_shows_in_all),
 		TEST(test_no_trap_everything_is_here_and_zero),
 		TEST(test_a_child_process_does_not_inherit_the_views),
+		TEST(test_who_waits_in_A_for_a_page_gets_an_error_when_A_is_cut_off),
 	};
 
 	if (kernel_lacks_something())
