@@ -119,6 +119,8 @@ static bool has_room(struct vmm_console *c, size_t len)
 {
 	if (c->out_len + len <= VMM_OUT_MAX)
 		return true;
+	if (!c->out_pos)
+		return false;
 	memmove(c->out, c->out + c->out_pos, c->out_len - c->out_pos);
 	c->out_len -= c->out_pos;
 	c->out_pos = 0;
