@@ -22,7 +22,6 @@ import time
 APF, KERNEL = sys.argv[1:3]
 LIMIT = 15
 LONG = "1000s"
-MODES = {}      # which ones work here
 
 
 class Failure(Exception):
@@ -68,14 +67,6 @@ class Program:
                         return True
             except OSError:
                 pass
-        return False
-
-    def waits_in(self, function):
-        check(self.process.poll() is None, f"it has ended with {self.process.returncode}")
-        for path in glob.glob(f"/proc/{self.process.pid}/task/*/wchan"):
-            with open(path, encoding="ascii") as file:
-                if function in file.read():
-                    return True
         return False
 
     def ends(self, code):
@@ -204,30 +195,6 @@ class Tests:
         check(vcpu["mp_state"] in ("runnable", "halted"), f"{stall}")
         check("interrupts" in vcpu and "irr" in vcpu and "late_readies" in stall, f"{stall}")
 
-    def boot_without_worker(self):
-        """The snapshot "plain", and "list" of all that a guest needs until its tasks touch their data."""
-        control, serial = self.fresh("control"), self.path("serial")
-        with Program("run", "--kernel", KERNEL, "--mem", "64M", "--cmdline", "tasks=4 pages=4", "--control",
-                     control, "--serial", serial) as vm:
-            wait_until(lambda: os.path.exists(control), "the control socket")
-            check(self.snapshot("plain", "--wait-for", "@apf ready", "--timeout", "30") == 0, "snapshot")
-            vm.told()
-        with open(serial, encoding="utf-8") as file:
-            words = dict(word.split("=") for word in file.readline().split() if "=" in word)
-        user = int(words["user_start"], 16) // 4096
-        with open(self.path("list"), "w", encoding="ascii") as file:
-            file.write("apf-pages 1\n0 1024\n")
-            file.writelines(f"{user + 4 + 5 * task} 1\n" for task in range(4))
-
-    def test_a_guest_that_disables_kvms_own_faults_while_pages_are_missing_can_be_ended(self):
-        if not MODES["kernel"]:
-            return
-        self.boot_without_worker()
-        with Program("restore", self.path("plain"), "--delivery", "kernel", "--latency", "8s", "--preload",
-                     self.path("list"), "--input", "start touch\\napf off\\n") as vm:
-            wait_until(lambda: vm.waits_in("flush_work"), "KVM that waits for its faults")
-            vm.told()
-
     def status(self, control):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(control)
@@ -249,8 +216,7 @@ def usable():
     except OSError as error:
         return f"/dev/kvm: {error.strerror}"
     done = subprocess.run([APF, "doctor", "--json"], stdout=subprocess.PIPE, check=False)
-    MODES.update(json.loads(done.stdout)["modes"])
-    return "" if MODES["sync"] else "apf doctor: no mode sync here"
+    return "" if json.loads(done.stdout)["modes"]["sync"] else "apf doctor: no mode sync here"
 
 
 def main():

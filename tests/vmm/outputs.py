@@ -81,6 +81,10 @@ class Tests:
                 check("Too many open files" in done.stderr, f"{limit}: {done.stderr}")
                 check("sysctl" not in done.stderr and "doctor" not in done.stderr, f"{limit}: {done.stderr}")
 
+    def test_a_limit_of_file_sizes_is_an_error_with_a_text_not_a_death(self):
+        done = self.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))
+        check(done.returncode == 1 and "File too large" in done.stderr, f"{done}")
+
     def test_who_lacks_rights_is_not_told_to_use_another_kernel(self):
         done = apf("doctor", "--json", user=NOBODY, group=NOBODY, extra_groups=[])
         checks = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
