@@ -5,26 +5,17 @@
     damaged.py APF KERNEL
 """
 import glob
-import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
+
+from tap import check, run_all
 
 APF, KERNEL = sys.argv[1:3]
 PAGE = 4096
 LIMIT = 60
-
-
-class Failure(Exception):
-    pass
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def apf(*args):
@@ -43,8 +34,9 @@ def wait_for(pattern):
 
 
 class Tests:
-    def __init__(self, folder):
+    def __init__(self, folder, modes):
         self.folder = folder
+        self.modes = [name for name, works in modes.items() if works]
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -145,37 +137,5 @@ class Tests:
             check(code == 1 and "state" in text, f"{args}: {code} {text}")
 
 
-def usable_modes():
-    try:
-        os.close(os.open("/dev/kvm", os.O_RDWR))
-    except OSError as error:
-        return None, f"/dev/kvm: {error.strerror}"
-    done = subprocess.run([APF, "doctor", "--json"], stdout=subprocess.PIPE, check=False)
-    modes = [name for name, works in json.loads(done.stdout)["modes"].items() if works]
-    return modes, "" if modes else "apf doctor finds no mode that works here"
-
-
-def main():
-    modes, why = usable_modes()
-    if why:
-        print(f"1..0 # SKIP {why}")
-        return
-    folder = tempfile.mkdtemp(prefix="apf-damaged-")
-    tests = Tests(folder)
-    tests.modes = modes
-    names = [name for name in vars(Tests) if name.startswith("test_")]
-    print(f"1..{len(names)}", flush=True)
-    try:
-        tests.set_up()
-        for number, name in enumerate(names, 1):
-            try:
-                getattr(tests, name)()
-                print(f"ok {number} - {name}", flush=True)
-            except (Failure, subprocess.SubprocessError, OSError) as error:
-                print(f"not ok {number} - {name}\n# {error}", flush=True)
-    finally:
-        shutil.rmtree(folder)
-
-
 if __name__ == "__main__":
-    main()
+    run_all(Tests, APF, set_up=Tests.set_up)

@@ -11,26 +11,17 @@ import fcntl
 import glob
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
+
+from tap import Failure, check, run_all
 
 APF, KERNEL = sys.argv[1:3]
 LIMIT = 15
 LONG = "1000s"
-
-
-class Failure(Exception):
-    pass
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def wait_until(true, what):
@@ -82,8 +73,8 @@ class Program:
 
 
 class Tests:
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, modes):
+        self.folder, self.modes = folder, modes
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -210,34 +201,5 @@ class Tests:
                 client.ends(5)
 
 
-def usable():
-    try:
-        os.close(os.open("/dev/kvm", os.O_RDWR))
-    except OSError as error:
-        return f"/dev/kvm: {error.strerror}"
-    done = subprocess.run([APF, "doctor", "--json"], stdout=subprocess.PIPE, check=False)
-    return "" if json.loads(done.stdout)["modes"]["sync"] else "apf doctor: no mode sync here"
-
-
-def main():
-    why = usable()
-    if why:
-        print(f"1..0 # SKIP {why}")
-        return
-    folder = tempfile.mkdtemp(prefix="apf-ends-")
-    tests = Tests(folder)
-    names = [name for name in vars(Tests) if name.startswith("test_")]
-    print(f"1..{len(names)}", flush=True)
-    try:
-        for number, name in enumerate(names, 1):
-            try:
-                getattr(tests, name)()
-                print(f"ok {number} - {name}", flush=True)
-            except (Failure, subprocess.SubprocessError, OSError) as error:
-                print(f"not ok {number} - {name}\n# {error}", flush=True)
-    finally:
-        shutil.rmtree(folder)
-
-
 if __name__ == "__main__":
-    main()
+    run_all(Tests, APF, needs="sync")

@@ -15,8 +15,8 @@ import time
 
 sys.dont_write_bytecode = True  # the source tree stays clean
 
-from kernel import (APF, LIMIT, Guest, check, check_restore, numbers, run,
-                    usable_modes)
+from kernel import APF, LIMIT, Guest, check_restore, numbers
+from tap import check, run, usable_modes
 
 EN, INT, ACK = "4b564d02", "4b564d06", "4b564d07"
 # What the host offers: CPUID bits 4 and 14 (N5, I8), which registers exist (L1, I2, N1, N4).
@@ -122,7 +122,7 @@ def cases(guests):
 
 
 def main():
-    modes, why = usable_modes()
+    modes, why = usable_modes(APF)
     if not why and not modes["user"]:
         why = "mode user does not work here"
     if why:

@@ -17,31 +17,13 @@ import sys
 import tempfile
 import time
 
+from tap import Failure, check, run, usable_modes
+
 APF, KERNEL = sys.argv[1:3]
 TASKS, PAGES, PAGE_SIZE = 8, 8, 4096
 LATENCY = "5ms"
 LIMIT = "100"
 MODES = ("sync", "user", "kernel")
-
-
-class Failure(Exception):
-    pass
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
-
-
-def usable_modes():
-    """The delivery modes that work here, or None and why there are none."""
-    try:
-        os.close(os.open("/dev/kvm", os.O_RDWR))
-    except OSError as error:
-        return None, f"/dev/kvm: {error.strerror}"
-    done = subprocess.run([APF, "doctor", "--json"], stdout=subprocess.PIPE, check=False)
-    modes = json.loads(done.stdout)["modes"]
-    return modes, "" if any(modes.values()) else "apf doctor finds no mode that works here"
 
 
 class Guest:
@@ -216,19 +198,8 @@ def cases(guests):
                lambda guest=guest: check_saved_among_tasks(guest))
 
 
-def run(number, name, reason, function):
-    if reason:
-        print(f"ok {number} - {name} # SKIP {reason}", flush=True)
-        return
-    try:
-        function()
-        print(f"ok {number} - {name}", flush=True)
-    except (Failure, subprocess.SubprocessError, OSError, LookupError, ValueError) as error:
-        print(f"not ok {number} - {name}\n# {error}", flush=True)
-
-
 def main():
-    modes, why = usable_modes()
+    modes, why = usable_modes(APF)
     if why:
         print(f"1..0 # SKIP {why}")
         return

@@ -7,22 +7,13 @@
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
-import tempfile
+
+from tap import check, run_all
 
 APF, KERNEL = sys.argv[1:3]
 NOBODY = 65534
-
-
-class Failure(Exception):
-    pass
-
-
-def check(true, what):
-    if not true:
-        raise Failure(what)
 
 
 def apf(*args, **more):
@@ -31,8 +22,8 @@ def apf(*args, **more):
 
 
 class Tests:
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, modes):
+        self.folder, self.modes = folder, modes
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -95,36 +86,9 @@ class Tests:
                   f"{checks[name]}")
 
 
-def usable():
-    try:
-        os.close(os.open("/dev/kvm", os.O_RDWR))
-    except OSError as error:
-        return f"/dev/kvm: {error.strerror}"
-    return ""
-
-
-def main():
-    why = usable()
-    if why:
-        print(f"1..0 # SKIP {why}")
-        return
-    folder = tempfile.mkdtemp(prefix="apf-outputs-")
-    tests = Tests(folder)
-    names = [name for name in vars(Tests) if name.startswith("test_")]
-    print(f"1..{len(names)}", flush=True)
-    try:
-        for number, name in enumerate(names, 1):
-            if "rights" in name and os.geteuid():
-                print(f"ok {number} - {name} # SKIP not root, who could lack rights")
-                continue
-            try:
-                getattr(tests, name)()
-                print(f"ok {number} - {name}", flush=True)
-            except (Failure, subprocess.SubprocessError, OSError, ValueError) as error:
-                print(f"not ok {number} - {name}\n# {error}", flush=True)
-    finally:
-        shutil.rmtree(folder)
+def skip(name):
+    return "not root, who could lack rights" if "rights" in name and os.geteuid() else ""
 
 
 if __name__ == "__main__":
-    main()
+    run_all(Tests, APF, skip=skip)
