@@ -118,7 +118,7 @@ class Lab:
                         line + "\\n", "--until", until, "--json", report, "--serial", "/dev/null",
                         "--timeout", timeout - 10, *extra, check=check, timeout=timeout)
         result = {}
-        if os.path.exists(report):
+        if os.path.exists(report) and os.path.getsize(report):  # empty: refused before the start
             with open(report, encoding="utf-8") as f:
                 result = json.load(f)
         result["exit"], result["stderr"] = done.returncode, done.stderr.strip()[-800:]
