@@ -268,9 +268,8 @@ void conf_check_off(struct conf *c)
 	conf_restore(c, &vm, &setup);
 	asleep = conf_start(&vm);
 	conf_ask_and_release(&vm, "@apf area", "apf off");
-	if (conf_is_user(c))
-		conf_expect(c, "C10 N7 A9", !conf_host(&vm).outstanding,
-			    "%u faults outstanding after disabling", conf_host(&vm).outstanding);
+	conf_expect(c, "C10 N7 A9", !vm.open_at_answer, "%u faults outstanding after disabling",
+		    vm.open_at_answer);
 	n = conf_finish(&vm, "C10 L7 N7 A9");
 	conf_expect(c, "C10 L7 N7 A9", n.ready == asleep.ready && n.np == asleep.np,
 		    "%llu readies and %llu NPs after disabling",

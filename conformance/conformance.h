@@ -179,6 +179,7 @@ struct conf_vm {
 	size_t len;			/* of text */
 	struct conf_saved at;		/* what its kernel said of itself */
 	uint64_t preloaded;		/* pages */
+	uint32_t open_at_answer;	/* faults outstanding when conf_ask_and_release heard it (mode user) */
 };
 
 /*

@@ -143,6 +143,7 @@ const char *conf_ask_and_release(struct conf_vm *vm, const char *answer, const c
 	va_end(args);
 	conf_say(vm, "%s", line);
 	heard = *hear(vm, answer, vmm_now_ns() + STUCK_NS);
+	vm->open_at_answer = heard && conf_is_user(vm->c) ? conf_host(vm).outstanding : 0;
 	conf_release(vm);
 	return heard ? vm->line : conf_hear(vm, answer);
 }
