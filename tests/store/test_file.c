@@ -5,11 +5,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <apf/error.h>
@@ -196,6 +198,7 @@ static void test_a_read_that_makes_no_progress_is_an_error(void **state)
 	close_file(&f);
 }
 
+/* Holes are as big as the host's pages at least: here they and their neighbours are 64 KiB. */
 static void test_a_hole_is_zero_and_not_read(void **state)
 {
 	for EACH_DIR(d) {
@@ -203,13 +206,13 @@ static void test_a_hole_is_zero_and_not_read(void **state)
 		struct file f;
 
 		open_file(&f, dirs[d], APF_PAGE_SIZE);
-		assert_int_equal(pwrite(f.fd, f.bytes, APF_PAGE_SIZE, 40 * APF_PAGE_SIZE),
+		assert_int_equal(pwrite(f.fd, f.bytes, APF_PAGE_SIZE, 32 * APF_PAGE_SIZE),
 				 APF_PAGE_SIZE);
 		assert_int_equal(ftruncate(f.fd, PAGES * APF_PAGE_SIZE), 0);
 		open_again(&f, "");
 		assert_int_equal(f.d.store->size, PAGES * APF_PAGE_SIZE);
-		assert_int_equal(drive_read(&f.d, 41, 23, f.buf, &r), APF_IO_ZERO);
-		assert_int_equal(drive_read(&f.d, 5, 4, f.buf, &r), APF_IO_ZERO);
+		assert_int_equal(drive_read(&f.d, 48, 16, f.buf, &r), APF_IO_ZERO);
+		assert_int_equal(drive_read(&f.d, 21, 4, f.buf, &r), APF_IO_ZERO);
 		assert_int_equal(f.buf[0], 0x55);
 		assert_int_equal(drive_read(&f.d, 0, 1, f.buf, &r), 0);
 		assert_memory_equal(f.buf, f.bytes, APF_PAGE_SIZE);
@@ -245,7 +248,7 @@ static void test_looking_for_holes_is_over_when_reads_begin(void **state)
 		struct file f;
 
 		open_file(&f, dirs[d], APF_PAGE_SIZE);
-		for (off_t page = 0; page < 400; page += 2)
+		for (off_t page = 0; page < 6400; page += 32)
 			assert_int_equal(pwrite(f.fd, f.bytes, APF_PAGE_SIZE,
 						page * APF_PAGE_SIZE), APF_PAGE_SIZE);
 		assert_int_equal(ftruncate(f.fd, 8ll << 30), 0);
@@ -254,14 +257,25 @@ static void test_looking_for_holes_is_over_when_reads_begin(void **state)
 		assert_true(seeks <= 402);		/* two for each piece of data */
 		seeks = 0;
 		for (unsigned int i = 0; i < 400; i++)
-			assert_int_equal(drive_read(&f.d, i, 1, f.buf, &r),
+			assert_int_equal(drive_read(&f.d, i * 16, 1, f.buf, &r),
 					 i % 2 ? APF_IO_ZERO : 0);
 		for (unsigned int i = 0; i < 1000; i++)
-			assert_int_equal(drive_read(&f.d, 400 + i * 2000, 16, f.buf, &r),
+			assert_int_equal(drive_read(&f.d, 6400 + i * 2000, 16, f.buf, &r),
 					 APF_IO_ZERO);
 		assert_int_equal(seeks, 0);
 		close_file(&f);
 	}
+}
+
+/* What lies in memory is read in place: how else it would be read cannot be seen there. */
+static bool lies_in_memory(struct file *f)
+{
+	struct statfs fs;
+
+	if (fstatfs(f->fd, &fs) || fs.f_type != TMPFS_MAGIC)
+		return false;
+	close_file(f);
+	return true;
 }
 
 /* The store's word for it in its statistics. */
@@ -287,6 +301,8 @@ static void test_auto_takes_what_the_page_cache_has_and_reads_the_rest_past_it(v
 	struct file f;
 
 	open_file(&f, ".", PAGES * APF_PAGE_SIZE);
+	if (lies_in_memory(&f))
+		return;
 	direct = says(&f, "\"direct\": true");
 	reads = 0;
 	assert_int_equal(drive_read(&f.d, 0, 8, f.buf, &r), 0);	/* it is cold */
@@ -310,6 +326,8 @@ static void test_direct_on_and_off_are_kept_to(void **state)
 	struct file f;
 
 	open_file(&f, ".", PAGES * APF_PAGE_SIZE);
+	if (lies_in_memory(&f))
+		return;
 	direct = says(&f, "\"direct\": true");
 	assert_int_equal(pread(f.fd, f.buf, 8 * APF_PAGE_SIZE, 0), 8 * APF_PAGE_SIZE);
 	if (direct) {
