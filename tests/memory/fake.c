@@ -139,7 +139,7 @@ static void explain(struct apf_io *io, int res)
 
 static void fake_submit(struct apf_store *s, struct apf_io *io)
 {
-	unsigned int running = atomic_fetch_add(&fake.running, 1) + 1;
+	unsigned int running;
 	bool hold;
 
 	if (fake.explains)
@@ -147,14 +147,15 @@ static void fake_submit(struct apf_store *s, struct apf_io *io)
 	for (uint64_t i = 0; i < io->len / page_size; i++)
 		atomic_fetch_add(&fake.reads[io->offset / page_size + i], 1);
 	atomic_fetch_add(&fake.requests, 1);
-	if (running > fake.most_running)
-		fake.most_running = running;
 	if (io->len / page_size > fake.biggest)
 		fake.biggest = io->len / page_size;
 	if (fake.scribble)
 		memset(io->buf, 0xee, io->len / 2);
 	pthread_mutex_lock(&own.lock);
 	own.loop = s->loop;
+	running = atomic_fetch_add(&fake.running, 1) + 1;	/* from here on it may be released */
+	if (running > fake.most_running)
+		fake.most_running = running;
 	hold = atomic_load(&fake.hold);
 	if (hold) {
 		io->next = own.held;
