@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <semaphore.h>
 #include <string.h>
 
 #include <apf/error.h>
@@ -16,11 +15,9 @@
 #include "memory/memory.h"
 
 struct discard {
-	struct apf_loop_call call;
 	struct apf_mem *mem;
 	uint64_t page, n;		/* inside one chunk */
 	int res;
-	sem_t ended;
 };
 
 /*
@@ -46,29 +43,24 @@ static int punch(struct apf_mem *m, uint64_t page, uint64_t n)
 	return r;
 }
 
-static void discard_chunk(struct apf_loop_call *c)
+static void discard_chunk(void *arg)
 {
-	struct discard *d = apf_container_of(c, struct discard, call);
+	struct discard *d = arg;
 	struct apf_mem *m = d->mem;
 
 	for (uint64_t page = d->page; page < d->page + d->n; page++)
 		set_zero(m, page);
 	d->res = punch(m, d->page, d->n);
 	apf_trap_again(m, d->page, d->n);
-	sem_post(&d->ended);
 }
 
 static int discard(struct apf_mem *m, uint64_t page, uint64_t n)
 {
-	struct discard d = { .call.fn = discard_chunk, .mem = m, .page = page, .n = n };
+	struct discard d = { .mem = m, .page = page, .n = n };
 
 	if (!m->map)
 		return punch(m, page, n);
-	sem_init(&d.ended, 0, 0);
-	apf_loop_post(m->loop, &d.call);
-	while (sem_wait(&d.ended) && errno == EINTR)
-		;
-	sem_destroy(&d.ended);
+	apf_pager_do(m, discard_chunk, &d);
 	return d.res;
 }
 

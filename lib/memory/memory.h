@@ -172,6 +172,8 @@ uint64_t apf_fetch_backoff(const struct apf_mem *m, uint32_t tries);
 /* pager.c: the thread. */
 int apf_pager_start(struct apf_mem *m);
 void apf_pager_stop(struct apf_mem *m);
+/* Have the pager do this between two turns, and wait for it. Not the pager's own thread. */
+void apf_pager_do(struct apf_mem *m, void (*fn)(void *arg), void *arg);
 
 /* Where a page begins in RAM and in each view. */
 static inline uint64_t page_offset(const struct apf_mem *m, uint64_t page)

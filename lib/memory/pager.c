@@ -111,21 +111,44 @@ void apf_pager_stop(struct apf_mem *m)
 	apf_loop_destroy(m->loop);
 }
 
-struct set_done {
+struct job {
 	struct apf_loop_call call;
-	struct apf_mem *mem;
-	void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n);
-	void *ctx;
+	void (*fn)(void *arg);
+	void *arg;
 	sem_t ended;
 };
 
-static void change_done(struct apf_loop_call *c)
+static void do_job(struct apf_loop_call *c)
 {
-	struct set_done *s = apf_container_of(c, struct set_done, call);
+	struct job *j = apf_container_of(c, struct job, call);
+
+	j->fn(j->arg);
+	sem_post(&j->ended);
+}
+
+void apf_pager_do(struct apf_mem *m, void (*fn)(void *arg), void *arg)
+{
+	struct job j = { .call.fn = do_job, .fn = fn, .arg = arg };
+
+	sem_init(&j.ended, 0, 0);
+	apf_loop_post(m->loop, &j.call);
+	while (sem_wait(&j.ended) && errno == EINTR)
+		;
+	sem_destroy(&j.ended);
+}
+
+struct set_done {
+	struct apf_mem *mem;
+	void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n);
+	void *ctx;
+};
+
+static void change_done(void *arg)
+{
+	struct set_done *s = arg;
 
 	s->mem->cfg.done = s->done;
 	s->mem->cfg.ctx = s->ctx;
-	sem_post(&s->ended);
 }
 
 /* Between two turns of the pager, the only one that looks at it. */
@@ -133,13 +156,9 @@ void apf_mem_set_done(struct apf_mem *m,
 		      void (*done)(void *ctx, const struct apf_mem_done *d, unsigned int n),
 		      void *ctx)
 {
-	struct set_done s = { .call.fn = change_done, .mem = m, .done = done, .ctx = ctx };
+	struct set_done s = { .mem = m, .done = done, .ctx = ctx };
 
-	sem_init(&s.ended, 0, 0);
-	apf_loop_post(m->loop, &s.call);
-	while (sem_wait(&s.ended) && errno == EINTR)
-		;
-	sem_destroy(&s.ended);
+	apf_pager_do(m, change_done, &s);
 }
 
 static void after_due(struct apf_timer *t)

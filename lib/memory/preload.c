@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* Fetching a known working set in one go, before the VM needs it page by page. */
 #include <errno.h>
-#include <semaphore.h>
 
 #include <apf/error.h>
 
 #include "memory/memory.h"
 
 struct arming {
-	struct apf_loop_call call;
 	struct apf_mem *mem;
 	const struct apf_mem_range *ranges;
 	size_t n;
-	sem_t ended;
 };
 
-static void arm_ranges(struct apf_loop_call *c)
+static void arm_ranges(void *arg)
 {
-	struct arming *a = apf_container_of(c, struct arming, call);
+	struct arming *a = arg;
 
 	for (size_t i = 0; i < a->n; i++) {
 		const struct apf_mem_range *r = &a->ranges[i];
@@ -26,7 +23,6 @@ static void arm_ranges(struct apf_loop_call *c)
 			apf_trap_arm(a->mem, page_of_small(a->mem, r->page),
 				     page_of_small(a->mem, r->page + r->n - 1) + 1);
 	}
-	sem_post(&a->ended);
 }
 
 /*
@@ -35,13 +31,9 @@ static void arm_ranges(struct apf_loop_call *c)
  */
 static void arm(struct apf_mem *m, const struct apf_mem_range *ranges, size_t n)
 {
-	struct arming a = { .call.fn = arm_ranges, .mem = m, .ranges = ranges, .n = n };
+	struct arming a = { .mem = m, .ranges = ranges, .n = n };
 
-	sem_init(&a.ended, 0, 0);
-	apf_loop_post(m->loop, &a.call);
-	while (sem_wait(&a.ended) && errno == EINTR)
-		;
-	sem_destroy(&a.ended);
+	apf_pager_do(m, arm_ranges, &a);
 }
 
 int apf_mem_preload(struct apf_mem *m, const struct apf_mem_range *ranges, size_t n)
